@@ -5,9 +5,10 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import support.checks  # noqa: F401 (the hook finds it by name)
 from jaxtyping import install_import_hook
 
-install_import_hook("paretokit", "beartype.beartype")
+install_import_hook("paretokit", "support.checks.typechecker")
 
 import pytest
 import torch

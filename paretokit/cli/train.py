@@ -1,0 +1,66 @@
+"""Train a policy on preference pairs at chosen weights, and report what changed.
+
+Data with two or more labels per pair are read from a file; a fifth of them, at most --heldout, is kept for the figures.
+Equal calls are one run: an interrupted one goes on where it stopped. Example:
+
+    paretokit train --policy smollm2 --preferences pairs.jsonl --objectives harmless,concise \\
+        --method raco --weights 0.5,0.5 --steps 20
+"""
+
+import argparse
+
+from paretokit.cli import options as shared
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    shared.add_data(command)
+    command.add_argument("--method", default="raco", help="raco, cagrad or linear (default: raco)")
+    command.add_argument("--weights", required=True, type=str, help="such as 0.5,0.5 or harmless=0.5,concise=0.5; sum 1")
+    shared.add_config(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, with the report of the data, an estimate, progress, and the figures at the end."""
+    weights = shared.weights(options.weights)
+    config = shared.config(options)
+    console = shared.messages()
+    with console.status("loading"):
+        from paretokit.cli.output import print_run
+        from paretokit.experiments.estimate import estimate
+        from paretokit.experiments.evaluation import plan
+        from paretokit.experiments.reference_store import reference_store
+        from paretokit.experiments.store import Store
+        from paretokit.experiments.train import train
+        from paretokit.maths.simplex import resolve
+        from paretokit.models.load import load_policy
+        from paretokit.preferences.read import read_preferences
+        from paretokit.training.methods import resolve as resolve_method
+
+        resolve_method(options.method, config)
+        preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
+        resolve(weights, preferences.objectives, place="--weights")
+        policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)
+        pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
+    console.print(str(preferences.report(policy.tokenizer, config.max_length)), markup=False)
+    with console.status("estimating"):
+        expected = estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy))
+    figures = "and then the samples" if expected.figures is None else f"+ {_minutes(expected.figures)} for the figures"
+    console.print(
+        f"estimate: {_minutes(expected.training)} for {config.steps} steps of {config.pairs_per_step} pairs "
+        f"+ {_minutes(expected.references)} for reference log-probabilities {figures}"
+    )
+    finished = train(
+        policy,
+        preferences,
+        method=options.method,
+        weights=weights,
+        config=config,
+        store=Store(options.store),
+        heldout=options.heldout,
+    )
+    print_run(finished, as_json=options.json)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,265 @@
+"""One run from start to figures: references and checkpoints on disk, the training loop, samples before and after.
+
+`run_steps` is the run as a generator of events, for whoever shows progress; `train` is the blocking call with a progress
+bar. Imports: `training`, `evaluation`, `store`, `reference_store`; rich on use.
+"""
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from paretokit.errors import ParetokitError
+from paretokit.experiments.evaluation import Evaluation, plan
+from paretokit.experiments.presets import preset
+from paretokit.experiments.reference_store import ReferenceStore, reference_store
+from paretokit.experiments.spec import RunSpec, versions
+from paretokit.experiments.store import Run, RunFolder, Store
+from paretokit.maths.simplex import resolve as resolve_weights
+from paretokit.models.policy import Policy
+from paretokit.preferences.records import Preferences
+from paretokit.training.config import TrainConfig
+from paretokit.training.loop import iter_steps
+from paretokit.training.methods import Combine, Schedule, Weights
+from paretokit.training.methods import resolve as resolve_method
+from paretokit.training.records import StepRecord
+from paretokit.training.state import TrainState
+
+
+class Event(NamedTuple):
+    """Something that happened in a run: a stage that begins ("start figures", "training", "figures"), a step, or the end."""
+
+    kind: str  # "stage", "step" or "run"
+    stage: str = ""
+    record: StepRecord | None = None
+    run: Run | None = None
+
+
+def train(
+    policy: Policy,
+    preferences: Preferences,
+    *,
+    method: str | Combine = "raco",
+    weights: Weights | Schedule,
+    config: TrainConfig | None = None,
+    store: Store | str | Path | None = None,
+    heldout: int = 100,
+    progress: bool = True,
+) -> Run:
+    """Align `policy` to the weighted objectives and return the run with its records and figures. The policy is changed.
+
+    Figures: on a world, samples on its held-out prompts scored exactly, before and after; on other data, accuracies on up
+    to `heldout` pairs (at most a fifth of the data) that are split off by prompt and not trained on; 0: none.
+    `store=None` writes nothing but the cache of reference log-probabilities. With a store, equal calls are one run: one
+    that is done is returned (`policy` then holds what it had learnt), one that was interrupted goes on where it stopped.
+    On Ctrl-C what was learnt so far is kept, with state "stopped", and the interrupt is raised again.
+
+    >>> import paretokit as pk
+    >>> run = pk.train(pk.load_policy("tiny"), pk.read_preferences("world:safety"), weights={"helpfulness": 0.3,
+    ...     "harmlessness": 0.7}, config=pk.TrainConfig(steps=1), progress=False)
+    >>> run.records[0].objectives, len(run.scores) == len(run.start)
+    (('helpfulness', 'harmlessness'), True)
+    """
+    config = config or preset(policy.source)
+    pairs, evaluation = plan(preferences, heldout=heldout, max_length=config.max_length)
+    events = run_steps(
+        policy, pairs, method=method, weights=weights, config=config, evaluation=evaluation, store=Store(store) if isinstance(store, (str, Path)) else store
+    )
+    run = None
+    with closing(events), progress_bar(config.steps, shown=progress) as show:
+        for event in events:
+            show(event)
+            run = event.run or run
+    assert run is not None, "run_steps ends with the run"
+    return run
+
+
+def run_steps(
+    policy: Policy,
+    preferences: Preferences,
+    *,
+    method: str | Combine,
+    weights: Weights | Schedule,
+    config: TrainConfig,
+    evaluation: Evaluation | None,
+    store: Store | None,
+    references: ReferenceStore | None = None,
+    measure_start: bool = True,
+) -> Generator[Event]:
+    """Return the run as an iterator of events; the last holds the `Run`. Leaving it stops the run and keeps what was done.
+
+    Figures before training are measured once for all runs of a store that start alike, and not at all without
+    `measure_start`. Arguments are checked now.
+    """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    config = config.replace(threads=torch.get_num_threads())
+    spec = run_spec(policy, preferences, method=method, weights=weights, config=config, evaluation=evaluation)
+    references = reference_store(policy) if references is None else references
+    folder = None if store is None else store.folder(spec.id)
+    if folder is not None and folder.state()["state"] == "done":
+        return (event for event in [Event("run", run=_finished(folder, policy))])
+    before = None if folder is None or callable(weights) else folder.resume_point()
+    records = [] if before is None else before[0]
+    fresh = policy.trainable_state()
+    if before is not None:
+        policy.load_trainable_state(before[1])
+    try:
+        steps = iter_steps(
+            policy,
+            preferences,
+            method=method,
+            weights=weights,
+            config=config,
+            references=references,
+            resume=None if before is None else before[2],
+        )
+    except ParetokitError:
+        policy.load_trainable_state(fresh)
+        raise
+    return _run_steps(policy, spec, steps, records, evaluation, store, references, measure_start)
+
+
+def run_spec(
+    policy: Policy,
+    preferences: Preferences,
+    *,
+    method: str | Combine,
+    weights: Weights | Schedule,
+    config: TrainConfig,
+    evaluation: Evaluation | None,
+) -> RunSpec:
+    """Return the spec of a run; weights from a function are not part of it, so it gets a name of its own by the clock."""
+    fixed = None if callable(weights) else resolve_weights(weights, preferences.objectives)
+    return RunSpec(
+        policy=policy.source,
+        adapter=policy.adapter,
+        policy_hash=policy_hash(policy),
+        start=start_key(policy, evaluation),
+        preferences=preferences.source,
+        preferences_hash=preferences.fingerprint,
+        objectives=preferences.objectives,
+        method=resolve_method(method, config)[0],
+        weights=fixed,
+        config=config,
+        evaluation=None if evaluation is None else evaluation.to_json(),
+        versions=versions(),
+        device=str(policy.device),
+        note="" if fixed is not None and isinstance(method, str) else f"function, {pd.Timestamp.now().isoformat()}",
+    )
+
+
+def policy_hash(policy: Policy) -> str:
+    """Return a hash of the policy as it stands: 16 digits over the base's hash and the trainable weights."""
+    digest = sha256(policy.base_hash.encode())
+    if policy.adapter == "lora" or not policy.at_base():
+        for name, value in policy.trainable_state().items():
+            digest.update(name.encode())
+            digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def start_key(policy: Policy, evaluation: Evaluation | None) -> str:
+    """Return the name of the policy's figures: fresh adapters change nothing, so all of them answer like their base."""
+    answers = policy.base_hash if policy.at_base() else policy_hash(policy)
+    measured = None if evaluation is None else evaluation.to_json()
+    return sha256(f"{answers} {json.dumps(measured, sort_keys=True)}".encode()).hexdigest()[:16]
+
+
+def _run_steps(
+    policy: Policy,
+    spec: RunSpec,
+    steps: Iterator[tuple[StepRecord, TrainState]],
+    records: list[StepRecord],
+    evaluation: Evaluation | None,
+    store: Store | None,
+    references: ReferenceStore,
+    measure_start: bool,
+) -> Generator[Event]:
+    folder = None if store is None else store.folder(spec.id)
+    if folder is not None:
+        if not records:
+            folder.clear()
+        folder.begin(spec)
+    start = None if store is None else store.start(spec.start)
+    run = Run(spec, (), policy, start=start, folder=None if folder is None else folder.path, state={"state": "stopped"})
+    try:
+        if evaluation is not None and start is None and measure_start and not records:
+            yield Event("stage", "figures before training")
+            start = evaluation(policy, references=references)
+            if store is not None:
+                store.keep_start(spec.start, start)
+        yield Event("stage", "training")
+        earlier = records[-1].wall_time or 0.0 if records else 0.0
+        began = before = perf_counter()
+        for record, state in steps:
+            now = perf_counter()
+            seconds = now - before
+            record = replace(record, wall_time=earlier + now - began, tokens_per_second=record.tokens / seconds)
+            records.append(record)
+            if folder is not None:
+                folder.add_step(record, policy.trainable_state(), state)
+            yield Event("step", record=record)
+            before = perf_counter()
+        scores = None
+        if evaluation is not None:
+            yield Event("stage", "figures after training")
+            scores = evaluation(policy, references=references)
+        run = replace(run, records=tuple(records), scores=scores, start=start, state={"state": "done"})
+    except (GeneratorExit, KeyboardInterrupt):
+        _keep(replace(run, records=tuple(records), start=start), folder, references)
+        raise
+    except Exception as error:
+        references.flush()
+        if folder is not None:
+            folder.mark("failed", reason=str(error))
+        raise
+    _keep(run, folder, references)
+    yield Event("run", run=run)
+
+
+def _keep(run: Run, folder: RunFolder | None, references: ReferenceStore) -> None:
+    """Write the end of a run. An interrupt may have hit the middle of an optimizer step: the checkpoint has the last whole one."""
+    references.flush()
+    if folder is None:
+        return
+    point = folder.resume_point() if run.state["state"] == "stopped" else None
+    if point is not None:
+        run.load().load_trainable_state(point[1])
+    folder.end(run)
+
+
+def _finished(folder: RunFolder, policy: Policy) -> Run:
+    """The stored run; the policy that was passed in takes over what it had learnt, as if it had been trained now."""
+    policy.load_trainable_state(folder.trained_weights())
+    return replace(folder.read(), policy=policy)
+
+
+@contextmanager
+def progress_bar(steps: int, *, shown: bool) -> Iterator[Callable[[Event], None]]:
+    """Yield a function that shows an event: the stage, the step, the losses and the time left."""
+    if not shown:
+        yield lambda event: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[losses]}")) as bar:
+        task = bar.add_task("preparing", total=steps, losses="")
+
+        def show(event: Event) -> None:
+            if event.record is not None:
+                pairs = zip(event.record.objectives, event.record.losses, strict=True)
+                losses = "  ".join(f"{name} {loss:.3f}" for name, loss in pairs)
+                bar.update(task, completed=event.record.step, losses=losses)
+            elif event.kind == "stage":
+                bar.update(task, description=event.stage)
+
+        yield show

@@ -1,0 +1,88 @@
+"""The Gramian of m gradients that are spread over several parameters, what can be read from it, and sums of gradients.
+
+Gradients come as rows: per trainable parameter one tensor [m, *shape], whose slice i is that parameter's part of the
+gradient of objective i. Everything is about one global vector per objective, over all parameters together. Imports:
+torch, `shapes`, `errors`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from paretokit.errors import ShapeError
+from paretokit.shapes import Float, Tensor
+
+__all__ = ["combine", "cosines", "gramian", "norms"]
+
+
+def gramian(rows: Sequence[Tensor]) -> Float[Tensor, "m m"]:
+    """Return G with G_ij = <g_i, g_j>, summed over all parameters; symmetric, positive semi-definite up to rounding.
+
+    `rows` holds one [m, *shape] per parameter. Half-precision rows are widened first, so the result is float32, or
+    float64 where the rows are: a Gramian accumulated in bfloat16 is off by several percent. Its dtype says how precise
+    it is, and `raco` reads it. Rows on sharded parameters: add up the shards' Gramians.
+
+    Raises `ShapeError` where there are no rows, or they disagree on m.
+
+    >>> gramian([torch.tensor([[1.0], [-1.0]]), torch.tensor([[[-4.0]], [[1.0]]])])
+    tensor([[17., -5.],
+            [-5.,  2.]])
+    """
+    _check(rows)
+    parts = [_wide(row.detach()).flatten(start_dim=1) for row in rows]
+    gram = sum((part @ part.T for part in parts[1:]), parts[0] @ parts[0].T)
+    return (gram + gram.T) / 2
+
+
+def norms(gram: Float[Tensor, "m m"]) -> Float[Tensor, " m"]:
+    """Return the gradients' Euclidean norms, the root of the Gramian's diagonal.
+
+    >>> norms(torch.tensor([[9.0, 0.0], [0.0, 4.0]]))
+    tensor([3., 2.])
+    """
+    return gram.diagonal().clamp(min=0).sqrt()
+
+
+def cosines(gram: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
+    """Return the cosines between the gradients, in [-1, 1]; NaN in the row and column of a gradient that is zero.
+
+    >>> cosines(torch.tensor([[4.0, -3.0], [-3.0, 9.0]]))
+    tensor([[ 1.0000, -0.5000],
+            [-0.5000,  1.0000]])
+    """
+    lengths = norms(gram)
+    # one norm at a time: the product of two could underflow
+    return (gram / lengths[:, None] / lengths).clamp(-1, 1)
+
+
+def combine(rows: Sequence[Tensor], coefficients: Float[Tensor, " m"]) -> list[Tensor]:
+    """Return sum_i a_i g_i, one tensor [*shape] per parameter, in the rows' order, dtype and device.
+
+    Raises `ShapeError` where the number of coefficients is not m.
+
+    >>> combine([torch.tensor([[1.0, -4.0], [-1.0, 1.0]])], torch.tensor([0.5, 1.0]))
+    [tensor([-0.5000, -1.0000])]
+    """
+    _check(rows)
+    if len(coefficients) != len(rows[0]):
+        raise ShapeError(
+            f"combine: found {len(coefficients)} coefficients for rows of {len(rows[0])} objectives, expected as many. "
+            "Pass the coefficients computed from these rows' Gramian."
+        )
+    return [torch.tensordot(coefficients.to(row), row, dims=1) for row in rows]
+
+
+def _wide(row: Tensor) -> Tensor:
+    return row if row.dtype == torch.float64 else row.to(torch.float32)
+
+
+def _check(rows: Sequence[Tensor]) -> None:
+    if not rows:
+        raise ShapeError(
+            "rows: found none, expected one [m, *shape] per trainable parameter. Pass the Jacobian's rows."
+        )
+    sizes = {tuple(row.shape[:1]) for row in rows}
+    if len(sizes) > 1 or () in sizes:
+        raise ShapeError(
+            f"rows: found leading sizes {sorted(sizes)}, expected the same m for all. Pass [m, *shape] per parameter."
+        )

@@ -1,0 +1,250 @@
+"""The coefficients of the RACO step: CAGrad clipped by the user's preference, from the Gramian alone.
+
+From the Gramian of m loss gradients and a preference, this module finds the coefficients of one update. The update is
+the preferred gradient plus a correction of fixed relative length, along the mixture of gradients that serves the
+worst-off objective, clipped by the preference. All is computed from [m, m], so the cost does not depend on the size of
+the model. Imports: torch, `shapes`, `errors`, `simplex`, `faces`.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+
+from paretokit.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from paretokit.maths import simplex
+from paretokit.maths.faces import Minimum, Problem, evidence, minimise
+from paretokit.shapes import Float, Float64, Tensor
+
+__all__ = ["Combination", "Dual", "cagrad_coefficients", "clip", "coefficients", "dual"]
+
+
+class Dual(NamedTuple):
+    """The mixture that serves the worst-off objective, and how well; float64, on the CPU."""
+
+    mixture: Float64[Tensor, " m"]  # p on the simplex
+    value: Float64[Tensor, ""]  # Phi(p) = p'Gw + s sqrt(p'Gp)
+    gap: Float64[Tensor, ""]  # Phi(p) is within this of the minimum
+
+
+class Combination(NamedTuple):
+    """The coefficients of an update sum_i a_i g_i, the mixture they come from, its evidence; float64, on the CPU."""
+
+    coefficients: Float64[Tensor, " m"]  # a
+    mixture: Float64[Tensor, " m"]  # p on the simplex
+    clipped: Float64[Tensor, " m"]  # q: the mixture as it entered the coefficients
+    value: Float64[Tensor, ""]  # Phi(p)
+    gap: Float64[Tensor, ""]  # Phi(p) is within this of the minimum
+
+
+class _Scaled(NamedTuple):
+    """A checked problem, in float64 on the CPU, divided by the Gramian's trace where it says relative."""
+
+    gram: Float64[Tensor, "m m"]  # relative
+    weights: Float64[Tensor, " m"]
+    trace: float
+    radius: float  # relative: s = c sqrt(w'Gw), 0 where w'Gw counts as 0
+    zero: float  # relative: a quadratic form up to this counts as 0
+    same: float  # relative: gradients whose rows differ by no more are the same
+
+
+def dual(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float) -> Dual:
+    """Return the mixture p that minimises Phi(p) = p'Gw + s sqrt(p'Gp) over the simplex, with s = c sqrt(w'Gw).
+
+    Dual to the search for the update that serves the worst-off objective best: min Phi = max over ||d - g_0|| <= s of
+    min_i <g_i, d>, with the preferred gradient g_0 = sum w_i g_i. `gram`, `weights` and `c` are those of
+    `coefficients`, as are the errors.
+
+    Guarantees. Phi(p) is within `gap` of the minimum, and gap is rounding: below 1e-10 of the trace, or 1e-7 where G_p
+    is nearly but not exactly zero (`test_gap_bounds_the_error_against_a_fine_grid`, `test_golden_gap`). Components
+    outside the support are exactly 0. Equal gradients count as one objective that has the sum of their weights, and
+    share its component in proportion to them (`test_equal_gradients_act_as_one_objective`). Where g_0 is zero every p
+    is a minimiser: p = w. Quadratic forms up to 64 eps of the trace count as zero, eps being that of `gram.dtype`.
+
+    Reference: CAGrad (Liu et al. 2021, arXiv 2110.14048), eq. 6, with a preference in place of the mean.
+
+    >>> found = dual(torch.tensor([[17.0, -5.0], [-5.0, 2.0]]), torch.tensor([0.2, 0.8]), c=0.5)
+    >>> found.mixture, round(float(found.value), 4)
+    (tensor([0.3561, 0.6439], dtype=torch.float64), 0.4222)
+    """
+    return _solve(_scaled(gram, weights, c=c))
+
+
+def clip(mixture: Float[Tensor, " m"], weights: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """Return q_i = min(p_i, w_i), not renormalised: no objective corrects by more than it is worth (RACO, Algorithm 1).
+
+    >>> clip(torch.tensor([0.356, 0.644]), torch.tensor([0.2, 0.8]))
+    tensor([0.2000, 0.6440])
+    """
+    return torch.minimum(mixture, weights)
+
+
+def coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float) -> Combination:
+    """Return the coefficients a of the RACO update sum_i a_i g_i.
+
+    a = w + (s / sqrt(q'Gq)) q, or a = w where q'Gq is zero; with s = c sqrt(w'Gw) = c ||g_0||, q = min(p, w)
+    elementwise, and p the minimiser of p'Gw + s sqrt(p'Gp) over the simplex (see `dual`).
+
+    `gram` [m, m], any m >= 1, is the Gramian <g_i, g_j> of the objectives' loss gradients over the whole optimizer
+    batch, in float32 or float64. It must be symmetric positive semi-definite up to rounding; that is not verified
+    beyond symmetry and diagonal, because it costs an eigendecomposition. `weights` [m] is the preference w on the
+    simplex, `c` in [0, 1) the radius of the correction. One copy of `gram` goes to the CPU; all is computed in float64.
+
+    Guarantees. The update differs from g_0 by a vector of length s or 0, so its product with g_0 is at least
+    (1 - c) ||g_0||^2 (`test_correction_has_length_s_or_0`). Scaling all gradients together leaves a as it is
+    (`test_gradient_scale_changes_nothing`); permuting the objectives permutes a, where the optimum is unique
+    (`test_permuting_objectives_permutes_the_coefficients`). Equal arguments give equal bits.
+    Not guaranteed: anything for the worst-off objective, after the clip
+    (`test_three_objectives_the_clip_can_lower_the_cosine`).
+
+    References: RACO (arXiv 2602.02495), Algorithm 1 and Appendix B.1; CAGrad (arXiv 2110.14048). Where we differ from
+    the authors' code: G is divided by its trace where they use an absolute epsilon, and the clip is always on.
+
+    Raises `ShapeError` where `gram` is not square or `weights` do not fit it, `NonFiniteError`, naming the objective,
+    for NaN or infinity, `WeightsError` for weights off the simplex, `ConfigError` for c outside [0, 1), and `DataError`
+    for a matrix that is no Gramian or less precise than float32.
+
+    >>> result = coefficients(torch.tensor([[17.0, -5.0], [-5.0, 2.0]]), torch.tensor([0.2, 0.8]), c=0.5)
+    >>> result.coefficients, result.mixture, result.clipped
+    (tensor([0.3275, 1.2105], dtype=torch.float64),
+     tensor([0.3561, 0.6439], dtype=torch.float64),
+     tensor([0.2000, 0.6439], dtype=torch.float64))
+    """
+    problem = _scaled(gram, weights, c=c)
+    found = _solve(problem)
+    return _join(problem, found, clip(found.mixture, problem.weights))
+
+
+def cagrad_coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float) -> Combination:
+    """Return the coefficients of weighted CAGrad: those of `coefficients` without the clip, q = p.
+
+    Arguments and errors are those of `coefficients`, and so are the guarantees. In addition every objective's gradient
+    has a product of at least `value` - `gap` with the update, and no update within s of g_0 gives the worst-off one
+    more than `value`, where G_p is not zero (`test_unclipped_serves_the_worst_off_best`). Where p has no zero, all
+    products are equal (`test_interior_mixture_gives_every_gradient_the_same_product`): at equal norms the preference is
+    then without effect on the update's products, which is what the clip repairs. `clipped` holds p.
+
+    Reference: CAGrad (arXiv 2110.14048), with a preference for the mean and without the final division by 1 + c^2.
+
+    >>> result = cagrad_coefficients(torch.tensor([[17.0, -5.0], [-5.0, 2.0]]), torch.tensor([0.2, 0.8]), c=0.5)
+    >>> result.coefficients
+    tensor([0.3284, 1.0321], dtype=torch.float64)
+    """
+    problem = _scaled(gram, weights, c=c)
+    found = _solve(problem)
+    return _join(problem, found, found.mixture)
+
+
+def _join(problem: _Scaled, found: Dual, mixture: Float64[Tensor, " m"]) -> Combination:
+    square = float(mixture @ problem.gram @ mixture)
+    factor = problem.radius / sqrt(square) if square > problem.zero else 0.0
+    return Combination(problem.weights + factor * mixture, found.mixture, mixture, found.value, found.gap)
+
+
+def _solve(problem: _Scaled) -> Dual:
+    gram, weights = problem.gram, problem.weights
+    linear = gram @ weights
+    if not float(weights @ linear) > problem.zero:  # g_0 = 0: Phi is 0 everywhere
+        return Dual(weights, *torch.zeros(2, dtype=torch.float64))
+    task = Problem(gram, linear, problem.radius, problem.zero)
+    if len(weights) == 2:
+        found = evidence(_two(task, weights, same=problem.same), task)
+    else:
+        found = _merged(task, weights, same=problem.same)
+    return Dual(
+        found.mixture, *torch.tensor([found.value, found.value - found.bound], dtype=torch.float64) * problem.trace
+    )
+
+
+def _two(task: Problem, weights: Float64[Tensor, " m"], *, same: float) -> Float64[Tensor, " m"]:
+    """The minimiser for two objectives, (lam, 1 - lam), in closed form.
+
+    p'Gp = q2 (lam - lam0)^2 + r and p'Gw = delta lam + const. For D = s^2 q2 - delta^2 <= 0 Phi is monotone; otherwise
+    it has one stationary point, or for r = 0 a kink, at lam0 - delta sqrt(r / (q2 D)).
+    """
+    (h11, h12), (_, h22) = task.gram.tolist()
+    b1, b2 = task.linear.tolist()
+    delta, q2 = b1 - b2, h11 + h22 - 2 * h12
+    room = task.radius**2 * q2 - delta**2
+    if max(abs(h11 - h12), abs(h12 - h22)) <= same or (task.radius == 0 and delta == 0):
+        return weights  # equal gradients, or nothing to choose between: any p
+    if q2 <= 1e-14 or room <= 0:
+        lam = 1.0 if delta < 0 else 0.0
+    else:
+        r = (h11 * h22 - h12**2) / q2
+        lam = (h22 - h12) / q2 - (delta * sqrt(r / (q2 * room)) if r > task.zero else 0.0)
+        lam = min(max(lam, 0.0), 1.0)
+    return torch.tensor([lam, 1 - lam], dtype=torch.float64)
+
+
+def _merged(task: Problem, weights: Float64[Tensor, " m"], *, same: float) -> Minimum:
+    """The minimum where equal gradients are one objective, its component shared in proportion to the weights."""
+    distances = (task.gram[:, None] - task.gram).abs().amax(dim=2)
+    first = (distances <= same).int().argmax(dim=1)
+    if first.tolist() == list(range(len(weights))):
+        return minimise(task)
+    leaders, member = first.unique(return_inverse=True)
+    found = minimise(task._replace(gram=task.gram[leaders][:, leaders], linear=task.linear[leaders]))
+    totals = weights.new_zeros(len(leaders)).index_add(0, member, weights)
+    counts = weights.new_zeros(len(leaders)).index_add(0, member, torch.ones_like(weights))
+    # where a group weighs nothing, in equal parts
+    shares = torch.where(totals[member] > 0, weights / totals[member], 1 / counts[member])
+    return found._replace(mixture=found.mixture[member] * shares)
+
+
+def _scaled(gram: Tensor, weights: Tensor, *, c: float) -> _Scaled:
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not len(gram):
+        raise ShapeError(
+            f"`gram` should be square, [m, m]; found shape {tuple(gram.shape)}. "
+            "Pass the Gramian, `jac @ jac.T`, not the Jacobian."
+        )
+    if gram.dtype not in (torch.float32, torch.float64):
+        raise DataError(
+            f"`gram` should be float32 or float64; found {gram.dtype}. Accumulate it as `maths.gramian` does."
+        )
+    if not 0 <= c < 1:
+        raise ConfigError(f"c: found {c!r}, expected 0 <= c < 1. Lower the radius of the correction; RACO uses 0.4.")
+    eps = torch.finfo(gram.dtype).eps
+    matrix = gram.detach().to(device="cpu", dtype=torch.float64)
+    _check_gramian(matrix, rounding=sqrt(eps))
+    preference = _preference(weights, size=len(matrix))
+    trace = float(matrix.trace())
+    matrix = (matrix + matrix.T) / (2 * trace) if trace > 0 else torch.zeros_like(matrix)
+    zero = 64 * eps
+    square = float(preference @ matrix @ preference)
+    return _Scaled(matrix, preference, trace, c * sqrt(square) if square > zero else 0.0, zero, 8 * eps)
+
+
+def _check_gramian(matrix: Float64[Tensor, "m m"], *, rounding: float) -> None:
+    finite = matrix.isfinite()
+    if not bool(finite.all()):
+        # a bad gradient spoils a row, a column and its own square; the square says whose it is
+        own = finite.diagonal()
+        index = int((finite.all(dim=1) if bool(own.all()) else own).int().argmin())
+        raise NonFiniteError(
+            f"`gram`: found {matrix[index].tolist()} in row {index} (objective {index}), expected finite numbers. "
+            "Look at that objective's gradient."
+        )
+    diagonal = matrix.diagonal()
+    tolerance = rounding * float(diagonal.abs().max())
+    if float(diagonal.min()) < -tolerance or float((matrix - matrix.T).abs().max()) > tolerance:
+        raise DataError(
+            f"`gram` should be symmetric, with squared norms on its diagonal; found {matrix.tolist()}. "
+            "Pass the Gramian, `jac @ jac.T`."
+        )
+
+
+def _preference(weights: Tensor, *, size: int) -> Float64[Tensor, " m"]:
+    if weights.shape != (size,):
+        raise ShapeError(
+            f"`weights` should have one entry per objective, [{size}]; found shape {tuple(weights.shape)}. "
+            "Pass weights in the order of the Gramian's rows."
+        )
+    bad = (~weights.isfinite()).nonzero()
+    if len(bad):
+        index = int(bad[0])
+        raise NonFiniteError(
+            f"`weights`: found {weights[index].item()} for objective {index}, expected a finite number. Change it."
+        )
+    preference = simplex.validate(weights, size=size)
+    return preference / preference.sum()

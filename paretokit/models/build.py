@@ -1,0 +1,144 @@
+"""From a folder to a policy: read the model strictly, put it on its device, and mark what may be trained."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from paretokit.errors import ConfigError, ModelError, suggestion
+from paretokit.models import lora, saving
+from paretokit.models.base import Base
+from paretokit.models.policy import Policy
+from paretokit.models.quiet import quiet
+
+__all__ = ["assemble", "pick_device", "pick_dtype", "read_model", "read_tokenizer"]
+
+ADAPTERS = ("lora", "full", "none")
+ATTENTIONS = ("sdpa", "eager")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """Return the device asked for; `"auto"` is the GPU where CUDA has one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {str(device)!r}: cannot be used here ({reason}). Use 'auto' or 'cpu'.") from error
+
+
+def pick_dtype(dtype: str | torch.dtype, *, device: torch.device, adapter: str) -> torch.dtype:
+    """Return the dtype of the base; `"auto"` is bfloat16 for a base that stays frozen on a GPU, else float32."""
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" and adapter != "full" else torch.float32
+    found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if found not in DTYPES.values():
+        raise ConfigError(
+            f"dtype {dtype!r}: expected 'auto' or one of {', '.join(DTYPES)}.{suggestion(str(dtype), DTYPES)}"
+        )
+    if adapter == "full" and found == torch.bfloat16:
+        raise ConfigError(
+            "dtype 'bfloat16' with adapter='full': what is trained has to be float32. Use dtype='float32', or "
+            "adapter='lora', whose base may be bfloat16."
+        )
+    return found
+
+
+def check_choices(*, adapter: str | LoraConfig, attention: str) -> None:
+    """Raise `ConfigError` for an adapter or an attention that does not exist."""
+    if not isinstance(adapter, LoraConfig) and adapter not in ADAPTERS:
+        raise ConfigError(
+            f"adapter {adapter!r}: expected one of {', '.join(ADAPTERS)}, or a peft LoraConfig."
+            f"{suggestion(str(adapter), ADAPTERS)}"
+        )
+    if attention not in ATTENTIONS:
+        raise ConfigError(
+            f"attention {attention!r}: expected one of {', '.join(ATTENTIONS)}.{suggestion(attention, ATTENTIONS)}"
+        )
+
+
+def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+    """Return the model in `folder`, complete and exact; `ModelError` where it is not.
+
+    `attention="sdpa"` becomes eager attention where the family cannot do without (Gemma 2, for its soft-capping).
+    """
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                attn_implementation="eager" if attention == "eager" else None,  # None: sdpa where the family has it
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelError(
+            f"model {str(folder)!r}: cannot be read ({_first_line(error)}). Expected a transformers folder of a causal "
+            "language model with config.json and safetensors weights."
+        ) from error
+    problems = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(problems.values()):
+        listed = "; ".join(f"{kind.replace('_', ' ')} {names[:3]}" for kind, names in problems.items() if names)
+        raise ModelError(
+            f"model {str(folder)!r}: weights and configuration do not fit each other: {listed}. "
+            "Expected exactly the weights of the model that config.json describes."
+        )
+    return model.to(device)
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the fast tokenizer in `folder`; `ModelError` where there is none."""
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, TypeError) as error:
+        raise ModelError(f"tokenizer in {str(folder)!r}: cannot be read ({_first_line(error)}).") from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"tokenizer in {str(folder)!r}: found {type(tokenizer).__name__}, expected a fast one. "
+            "Save it once with AutoTokenizer so that the folder holds tokenizer.json."
+        )
+    return tokenizer
+
+
+def assemble(
+    read: Callable[[], PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    name: str,
+    description: str | None = None,
+    source: str | None = None,
+    adapter: str | LoraConfig,
+    seed: int,
+) -> Policy:
+    """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable."""
+    base = Base(name, read, description=description or name)
+    model = read().eval().requires_grad_(adapter == "full")
+    trained = torch.float64 if model.dtype == torch.float64 else torch.float32
+    kind = "lora" if isinstance(adapter, LoraConfig) else adapter
+    if kind == "lora":
+        config = adapter if isinstance(adapter, LoraConfig) else lora.default_config()
+        model = lora.attach(model, config, dtype=trained, generator=torch.Generator().manual_seed(seed))
+    return Policy(model, tokenizer, base=base, source=source or name, adapter=kind)
+
+
+def restore(policy: Policy, *, folder: Path, saved: saving.SavedPolicy) -> Policy:
+    """Return the policy with the trained weights that were saved in `folder`."""
+    if saved.adapter != "none":
+        path = folder / saved.weights_file
+        state = saving.read_tensors(path)
+        saving.check_state(state, policy.trainable, place=str(path))
+        policy.load_trainable_state(state)
+    return policy
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

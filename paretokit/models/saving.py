@@ -1,0 +1,180 @@
+"""Policies on disk: saved ones (what was trained, and which base it belongs to) and exported ones (a plain model).
+
+A saved policy is a folder with `policy.json` and `adapter_model.safetensors` (LoRA, peft's names, with peft's own
+`adapter_config.json` beside it) or `model.safetensors` (full). Folders are written beside their place and moved there
+when complete. Reading is strict, and nothing is unpickled.
+"""
+
+import copy
+import dataclasses
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft import LoraConfig
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from paretokit.errors import ModelError, StoreError
+from paretokit.models.quiet import quiet
+from paretokit.shapes import Tensor
+
+if TYPE_CHECKING:
+    import paretokit.models.policy
+
+__all__ = ["SavedPolicy", "check_state", "export", "new_folder", "read_policy_file", "read_tensors", "save"]
+
+FORMAT = 1
+POLICY_FILE = "policy.json"
+_LORA_FIELDS = ("r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+_LORA_FIELDS += ("rank_pattern", "alpha_pattern", "fan_in_fan_out")
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedPolicy:
+    """What `policy.json` says."""
+
+    base: str  # name or folder of the base, as given to `load_policy`
+    base_hash: str
+    base_dtype: str  # the hash holds for this dtype
+    adapter: str
+    lora: dict[str, Any] | None
+    objectives: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+    format: int = FORMAT
+
+    @property
+    def weights_file(self) -> str:
+        """The file beside `policy.json` that holds the trained weights."""
+        return "adapter_model.safetensors" if self.adapter == "lora" else "model.safetensors"
+
+    def lora_config(self) -> LoraConfig | None:
+        """The adapter's configuration."""
+        return None if self.lora is None else LoraConfig(**self.lora)
+
+
+def save(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
+    """Write the policy to `folder`; an earlier saved policy there is replaced, anything else is left alone."""
+    config = policy.lora_config
+    saved = SavedPolicy(
+        base=policy.base.name,
+        base_hash=policy.base_hash,
+        base_dtype=str(policy.model.dtype).removeprefix("torch."),
+        adapter=policy.adapter,
+        lora=None if config is None else {name: _plain(getattr(config, name)) for name in _LORA_FIELDS},
+    )
+    with new_folder(folder, replaces=POLICY_FILE) as place:
+        if policy.trainable:
+            state = {name: tensor.contiguous() for name, tensor in policy.trainable_state().items()}
+            save_file(state, place / saved.weights_file, metadata={"format": "pt"})
+        if config is not None:
+            config.save_pretrained(str(place))
+        text = json.dumps(dataclasses.asdict(saved), indent=2)
+        (place / POLICY_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def export(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
+    """Write the model with its adapter merged in, and the tokenizer, to a folder that did not exist or was empty.
+
+    The file has the precision of the trained weights, so merging loses nothing even where the base is held in bf16.
+    """
+    model = policy.model
+    if policy.adapter == "lora":
+        model = lora.merged(model)
+        trained = next(iter(policy.trainable.values())).dtype
+        if policy.model.dtype != trained:
+            model = copy.deepcopy(model).to(trained)
+    with quiet(), new_folder(folder) as place:
+        model.save_pretrained(place)
+        policy.tokenizer.save_pretrained(place)
+
+
+def read_policy_file(folder: Path) -> SavedPolicy:
+    """Return what the `policy.json` in `folder` says; `ModelError` where it is damaged or of another format."""
+    path = folder / POLICY_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content["format"]
+        if version != FORMAT:
+            raise ModelError(
+                f"{path}: found format {version!r}, expected {FORMAT}. Use the paretokit version that wrote it."
+            )
+        content["objectives"], content["heads"] = tuple(content["objectives"]), tuple(content["heads"])
+        return SavedPolicy(**content)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: damaged ({type(error).__name__}: {error}). Save the policy again.") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU; `ModelError` where it is missing or damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: cannot be read ({' '.join(str(error).split())}). Save the policy again.") from error
+
+
+def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, place: str) -> None:
+    """Raise `ModelError` where names or shapes differ, naming the first few."""
+    missing, unexpected = [n for n in expected if n not in state], [n for n in state if n not in expected]
+    if missing or unexpected:
+        raise ModelError(
+            f"{place}: the weights do not fit the policy: {_few('missing', missing)}, "
+            f"{_few('unexpected', unexpected)}. Use weights saved from a policy with the same base and adapter."
+        )
+    for name, tensor in expected.items():
+        if state[name].shape != tensor.shape:
+            raise ModelError(
+                f"{place}: {name} has shape {tuple(state[name].shape)}, expected {tuple(tensor.shape)}. "
+                "Use weights that were saved from a policy with the same base and adapter."
+            )
+
+
+@contextmanager
+def new_folder(folder: Path, *, replaces: str | None = None) -> Iterator[Path]:
+    """Give a new folder beside `folder` to write in, and move it to `folder` when the block is left without error.
+
+    An existing folder is replaced if it is empty, or holds a file called `replaces`; otherwise `StoreError`. Whatever
+    goes wrong, `folder` stays as it was and nothing else is left behind.
+    """
+    folder = folder.expanduser().absolute()
+    if folder.exists() and not _may_replace(folder, marker=replaces):
+        raise StoreError(
+            f"{folder}: exists and is not empty; expected a new folder. Choose another name, or remove it."
+        )
+    unique = uuid.uuid4().hex[:8]
+    place, aside = folder.with_name(f".{folder.name}.{unique}.new"), folder.with_name(f".{folder.name}.{unique}.old")
+    try:
+        place.mkdir(parents=True)
+        yield place
+        if folder.exists():
+            folder.replace(aside)
+        place.replace(folder)
+    except (OSError, SafetensorError) as error:
+        if aside.exists() and not folder.exists():
+            aside.replace(folder)
+        reason = " ".join(str(error).split())
+        raise StoreError(
+            f"{folder}: cannot be written ({reason}). Free some space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _may_replace(folder: Path, *, marker: str | None) -> bool:
+    return folder.is_dir() and (not any(folder.iterdir()) or (marker is not None and (folder / marker).is_file()))
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, set) else value
+
+
+def _few(what: str, names: list[str], *, shown: int = 3) -> str:
+    if not names:
+        return f"none {what}"
+    return f"{len(names)} {what} ({', '.join(names[:shown])}{', ...' if len(names) > shown else ''})"

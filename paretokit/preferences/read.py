@@ -1,0 +1,175 @@
+"""`read_preferences`: any of the accepted sources, read into one `Preferences` value or one clear error.
+
+Imports: torch, `errors`, and `files`, `forms`, `records` of this floor; the worlds and pandas on use.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.preferences.files import SUFFIXES, Faults, Record, from_cells, read_records, record
+from paretokit.preferences.forms import Pair, to_pairs
+from paretokit.preferences.records import Preferences
+from paretokit.prompts import describe
+
+__all__ = ["read_preferences"]
+
+_ON_ERROR = ("raise", "skip")
+
+
+def read_preferences(
+    source: Any,
+    *,
+    objectives: Sequence[str] | None = None,
+    on_error: str = "raise",
+    margin: float | int | None = None,
+) -> Preferences:
+    """Return the preferences that a source holds.
+
+    `source` is one of
+
+    - a path to a UTF-8 file: `.jsonl` (also `.ndjson`, `.json`: one object per line), `.csv` with a header, `.parquet`;
+    - a DataFrame, or a list of dicts, one per record;
+    - a mapping from objectives to paths: one file of chosen and rejected responses per objective;
+    - `"world:NAME"`, a built-in task.
+
+    A record has one of three forms; the first record decides for the source:
+
+    - `prompt`, `response_a`, `response_b`, `labels`: an object with +1 (a is better), -1 (b), 0 (tie) or null (not
+      judged) per objective. Without a field `labels`, every other field is an objective and holds its label;
+    - `prompt`, `chosen`, `rejected`, `objective` (as TRL has it): the chosen response is better on that objective.
+      Responses may be text or one assistant message. Rows that judge the same two responses to the same prompt on
+      several objectives become one pair with several labels; the response chosen first is a;
+    - `prompt`, `response` and one number per objective, larger is better: every two responses to a prompt are a pair,
+      the earlier one is a. `margin` must be stated: scores that differ by no more are a tie.
+
+    A prompt is raw text or a list of messages `{"role", "content"}`, the last one the user's; a response may be empty.
+    In CSV, Parquet and DataFrames a chat and `labels` may also be spelled as JSON text, and an empty label or score is
+    null. Where labels or scores are fields of their own, `objectives` names those to take; beside `labels` or
+    `objective`, fields that the form does not know are ignored.
+
+    `objectives` (default: all, in order of first appearance) selects and orders; pairs that are judged on none of them
+    are left out. `on_error="raise"` raises `DataError` for the first record that cannot be used, naming file, line and
+    field; `"skip"` leaves such records out and lists them in `.skipped`. A source that cannot be read as a whole, or
+    that holds no usable record, is always an error.
+
+    >>> rows = [
+    ...     {"prompt": "Hi", "chosen": "Hello!", "rejected": "What?", "objective": "polite"},
+    ...     {"prompt": "Hi", "chosen": "What?", "rejected": "Hello!", "objective": "brief"},
+    ... ]
+    >>> preferences = read_preferences(rows)
+    >>> preferences.objectives, preferences.labels.tolist()
+    (('polite', 'brief'), [[1.0], [-1.0]])
+    """
+    if on_error not in _ON_ERROR:
+        raise ConfigError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'.{suggestion(on_error, _ON_ERROR)}")
+    if isinstance(source, str) and source.startswith("world:"):
+        return _world(source, objectives=objectives, margin=margin)
+    faults = Faults(skip=on_error == "skip")
+    name, records = _records(source, faults=faults)
+    if not records:
+        raise DataError(
+            f"{name}: found no {'usable ' if faults.messages else ''}records, expected at least one.{_first(faults)}"
+        )
+    pairs = to_pairs(records, objectives=objectives, margin=margin, faults=faults)
+    if not pairs:
+        raise DataError(f"{name}: found no usable records, expected at least one.{_first(faults)}")
+    return _assemble(pairs, objectives=objectives, source=name, skipped=faults.messages)
+
+
+def _first(faults: Faults) -> str:
+    return f" The first of {len(faults.messages)} problems: {faults.messages[0]}" if faults.messages else ""
+
+
+def _world(source: str, *, objectives: Sequence[str] | None, margin: float | int | None) -> Preferences:
+    from paretokit.preferences.worlds import world
+
+    if margin is not None:
+        raise ConfigError(f"margin: found {margin}, but only scored responses have a margin; leave it out.")
+    preferences = world(source.removeprefix("world:")).preferences
+    return preferences if objectives is None else preferences.select(objectives=objectives)
+
+
+def _records(source: Any, *, faults: Faults) -> tuple[str, list[Record]]:
+    """Return the source's name and its records."""
+    if isinstance(source, (str, os.PathLike)):
+        return str(source), read_records(_path(source), faults=faults)
+    if isinstance(source, Mapping):
+        return ", ".join(str(path) for path in source.values()), _per_objective(source, faults=faults)
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):
+        return "DataFrame", _rows("DataFrame", source.to_dict("records"), faults=faults, cells=True)
+    if isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
+        return "list", _rows("list", source, faults=faults, cells=False)
+    raise DataError(
+        f"source: found {type(source).__name__}, expected a path, a DataFrame, a list of dicts, a mapping from "
+        "objectives to paths, or 'world:NAME'."
+    )
+
+
+def _path(source: str | os.PathLike[str]) -> Path:
+    path = Path(source)
+    try:
+        known = path.exists() or path.suffix.lower() in SUFFIXES
+    except OSError:  # a name that no file can have
+        known = False
+    if not known:
+        raise DataError(
+            f"source: found {describe(str(source))}, which is neither a file nor a world; expected a path "
+            f"({', '.join(SUFFIXES)}) or 'world:NAME'. Public data sets are not fetched: save one as a file first."
+        )
+    return path
+
+
+def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]:
+    records = []
+    for objective, path in source.items():
+        if not isinstance(path, (str, os.PathLike)):
+            raise DataError(f"source, objective {objective!r}: found {type(path).__name__}, expected a path to a file.")
+        found = read_records(_path(path), faults=faults)
+        if not found:
+            raise DataError(f"{path}: found no records, expected at least one.{_first(faults)}")
+        for row in found:
+            with faults.tolerated():
+                row.get("chosen")
+                stated = row.fields.get("objective")
+                if stated not in (None, objective):
+                    raise DataError(f"{row.place}, field 'objective': found {stated!r} in the file for {objective!r}.")
+                records.append(Record(row.place, {**row.fields, "objective": objective}))
+    return records
+
+
+def _rows(name: str, rows: Sequence[Any], *, faults: Faults, cells: bool) -> list[Record]:
+    records = []
+    for index, row in enumerate(rows):
+        with faults.tolerated():
+            found = record(f"{name}, row {index}", dict(row) if isinstance(row, Mapping) else row)
+            records.append(from_cells(found) if cells else found)
+    return records
+
+
+def _assemble(pairs: list[Pair], *, objectives: Sequence[str] | None, source: str, skipped: list[str]) -> Preferences:
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
+    labels = [[math.nan if (label := pair.labels.get(name)) is None else label for pair in pairs] for name in names]
+    preferences = Preferences(
+        objectives=names,
+        prompts=[pair.prompt for pair in pairs],
+        responses_a=[pair.response_a for pair in pairs],
+        responses_b=[pair.response_b for pair in pairs],
+        labels=torch.tensor(labels, dtype=torch.float32),
+        source=source,
+        skipped=skipped,
+    )
+    if objectives is not None:
+        preferences = preferences.select(objectives=objectives)
+    never = preferences.labels.isnan().all(1).tolist()
+    if any(never):
+        name = preferences.objectives[never.index(True)]
+        raise DataError(
+            f"{source}: objective {name!r} is judged in no record; leave it out, or name others in objectives=."
+        )
+    return preferences

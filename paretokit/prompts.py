@@ -1,0 +1,125 @@
+"""What a prompt is, checked at the door: raw text, or chat messages with a role and content each.
+
+Imports: the standard library and `errors`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from paretokit.errors import DataError, suggestion
+
+__all__ = ["ROLES", "Message", "Prompt", "as_prompt", "as_text", "describe", "is_chat"]
+
+Prompt = str | Sequence[Mapping[str, str]]
+ROLES = ("system", "user", "assistant")
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError("a chat message cannot be changed; make a dict of it and change that")
+
+
+_REFUSE: Any = _refuse  # type checkers want the signature of every method it stands for
+
+
+class Message(dict[str, str]):
+    """A chat message that cannot be changed: a dict with "role" and "content", hashable and picklable.
+
+    >>> Message(role="user", content="Hi")["content"] = "Bye"
+    Traceback (most recent call last):
+    TypeError: a chat message cannot be changed; make a dict of it and change that
+    """
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _REFUSE
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
+        return Message, (dict(self),)
+
+
+def is_chat(prompt: Prompt) -> bool:
+    """Return whether the prompt is a list of chat messages rather than raw text.
+
+    >>> is_chat("2 + 2 ="), is_chat([{"role": "user", "content": "2 + 2?"}])
+    (False, True)
+    """
+    return not isinstance(prompt, str)
+
+
+def as_text(value: Any, *, place: str) -> str:
+    """Return `value` if it is a string that can be written as UTF-8; else raise `DataError` naming `place`.
+
+    >>> as_text(None, place="pairs.jsonl, line 3, field 'response_a'")
+    Traceback (most recent call last):
+    paretokit.errors.DataError: pairs.jsonl, line 3, field 'response_a': found null, expected text (may be empty).
+    """
+    if not isinstance(value, str):
+        raise DataError(f"{place}: found {describe(value)}, expected text (may be empty).")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        code = ord(value[error.start])
+        raise DataError(
+            f"{place}: found half of a surrogate pair (U+{code:04X}) at character {error.start}; "
+            "write the whole character, or remove it."
+        ) from None
+    return value
+
+
+def as_prompt(value: Any, *, place: str = "prompt") -> str | tuple[Message, ...]:
+    """Return a valid prompt: raw text as it is, chat messages as a tuple of `Message`, which cannot be changed.
+
+    Chat: roles are system, user and assistant; a system message comes first or not at all; the last message is the
+    user's, since the response answers it. Raises `DataError` naming `place` and the message.
+
+    >>> as_prompt([{"role": "user", "content": "Hi"}])
+    ({'role': 'user', 'content': 'Hi'},)
+    >>> as_prompt([{"role": "human", "content": "Hi"}])
+    Traceback (most recent call last):
+    paretokit.errors.DataError: prompt, message 0: found role 'human', expected one of system, user, assistant.
+    """
+    if isinstance(value, str):
+        return as_text(value, place=place)
+    if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):
+        raise DataError(f"{place}: found {describe(value)}, expected text or a list of chat messages.")
+    if not value:
+        raise DataError(f"{place}: found an empty list, expected at least one chat message (raw text may be empty).")
+    messages = tuple(
+        _message(item, first=index == 0, place=f"{place}, message {index}") for index, item in enumerate(value)
+    )
+    if messages[-1]["role"] != "user":
+        raise DataError(
+            f"{place}: the last message is from the {messages[-1]['role']}, expected the user; "
+            "put the answer into the response."
+        )
+    return messages
+
+
+def _message(item: Any, *, first: bool, place: str) -> Message:
+    if not isinstance(item, Mapping):
+        raise DataError(f"{place}: found {describe(item)}, expected an object with 'role' and 'content'.")
+    for key in ("role", "content"):
+        if key not in item:
+            raise DataError(f"{place}: {key!r} is missing, expected an object with 'role' and 'content'.")
+    if extra := [key for key, part in item.items() if key not in ("role", "content") and part is not None]:
+        raise DataError(f"{place}: found the key {extra[0]!r}, expected 'role' and 'content'; remove the key.")
+    role = item["role"]
+    if role not in ROLES:
+        near = suggestion(role, ROLES) if isinstance(role, str) else ""
+        raise DataError(f"{place}: found role {describe(role)}, expected one of {', '.join(ROLES)}.{near}")
+    if role == "system" and not first:
+        raise DataError(f"{place}: found a system message, expected it first or not at all.")
+    return Message(role=role, content=as_text(item["content"], place=f"{place}, 'content'"))
+
+
+def describe(value: Any) -> str:
+    """Return a found value for an error message: JSON's name for null and booleans, short repr for the rest.
+
+    >>> describe(None), describe(True), describe("x" * 100)[:12]
+    ('null', 'true', "'xxxxxxxxxxx")
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

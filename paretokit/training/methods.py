@@ -1,0 +1,119 @@
+"""The methods by name, each a function from the Gramian of the objectives' gradients to the coefficients of the update.
+
+A method never sees a model: it maps the Gramian G [m, m] and the weights w [m] to coefficients a [m], and the update is
+sum_i a_i g_i. Any function of that form can stand in for a name. Imports: `maths`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from paretokit.errors import ConfigError, NonFiniteError, ShapeError, suggestion
+from paretokit.maths import raco
+from paretokit.maths.raco import Combination
+from paretokit.shapes import Float, Tensor
+from paretokit.training.config import TrainConfig
+
+Weights = Mapping[str, float] | Sequence[float]  # by objective, or in the order of the objectives
+Schedule = Callable[[int], Weights]  # step, counted from 1 -> weights
+Combine = Callable[..., Combination | Tensor]  # (gram [m, m], weights [m], *, generator) -> Combination, or a [m]
+
+
+class Method(NamedTuple):
+    """A named method: what it is, and the function that builds its combination for a configuration."""
+
+    name: str
+    kind: str  # "combination": from the Gramian to coefficients
+    description: str
+    build: Callable[[TrainConfig], Combine]
+
+
+def linear_coefficients(gram: Float[Tensor, "m m"], weights: Float[Tensor, " m"]) -> Combination:
+    """Return a = w, the update sum_i w_i g_i of DPO with linearly weighted losses (DPO-LW): RACO and CAGrad at c = 0.
+
+    >>> linear_coefficients(torch.eye(2), torch.tensor([0.25, 0.75])).coefficients.tolist()
+    [0.25, 0.75]
+    """
+    weights = weights.to(torch.float64)
+    matrix = gram.to(torch.float64)
+    value = (weights @ matrix @ weights).clamp(min=0)
+    return Combination(coefficients=weights, mixture=weights, clipped=weights, value=value, gap=torch.zeros_like(value))
+
+
+def _raco(config: TrainConfig) -> Combine:
+    return lambda gram, weights, *, generator: raco.coefficients(gram, weights, c=config.c)
+
+
+def _cagrad(config: TrainConfig) -> Combine:
+    return lambda gram, weights, *, generator: raco.cagrad_coefficients(gram, weights, c=config.c)
+
+
+def _linear(config: TrainConfig) -> Combine:
+    return lambda gram, weights, *, generator: linear_coefficients(gram, weights)
+
+
+_METHODS = (
+    Method("cagrad", "combination", "weighted CAGrad, without RACO's clip (arXiv 2110.14048)", _cagrad),
+    Method("linear", "combination", "DPO on the weighted sum of the losses (DPO-LW)", _linear),
+    Method("raco", "combination", "CAGrad clipped by the user's weights (arXiv 2602.02495)", _raco),
+)
+
+
+def methods() -> dict[str, Method]:
+    """Return the methods by name, in alphabetical order.
+
+    >>> list(methods())
+    ['cagrad', 'linear', 'raco']
+    """
+    return {method.name: method for method in _METHODS}
+
+
+def resolve(method: str | Combine, config: TrainConfig) -> tuple[str, Combine]:
+    """Return the name of a method and its combination function for `config`; a function stands for itself.
+
+    Raises `ConfigError`, with the nearest name, for an unknown method.
+
+    >>> resolve("rako", TrainConfig())
+    Traceback (most recent call last):
+    paretokit.errors.ConfigError: method: found 'rako', expected one of cagrad, linear, raco. Did you mean 'raco'? ...
+    """
+    if callable(method):
+        return getattr(method, "__name__", type(method).__name__), method
+    known = methods()
+    if method not in known:
+        raise ConfigError(
+            f"method: found {method!r}, expected one of {', '.join(known)}.{suggestion(method, known)} "
+            "Choose a name from paretokit.methods(), or pass a function of the Gramian and the weights."
+        )
+    return method, known[method].build(config)
+
+
+def combine(
+    function: Combine, gram: Float[Tensor, "m m"], weights: Float[Tensor, " m"], *, generator: torch.Generator
+) -> Combination:
+    """Return what `function` makes of the Gramian, as a `Combination` in float64; checked, since it may be a user's own.
+
+    A function that returns bare coefficients gets the weights as its mixture, and a value and gap that are NaN: nothing
+    is known about them. Raises `ShapeError` or `NonFiniteError` for coefficients that cannot be used.
+
+    >>> own = lambda gram, weights, *, generator: weights / weights.max()
+    >>> combine(own, torch.eye(2), torch.tensor([0.2, 0.8]), generator=torch.Generator()).coefficients.tolist()
+    [0.25, 1.0]
+    """
+    result = function(gram, weights, generator=generator)
+    if not isinstance(result, Combination):
+        unknown = torch.tensor(float("nan"), dtype=torch.float64)
+        plain = weights.to(torch.float64)
+        result = Combination(torch.as_tensor(result).to(torch.float64), plain, plain, unknown, unknown)
+    if result.coefficients.shape != weights.shape:
+        raise ShapeError(
+            f"combination: found coefficients of shape {tuple(result.coefficients.shape)}, expected {tuple(weights.shape)}, "
+            "one per objective. Return a vector from the function passed as `method`."
+        )
+    if not bool(torch.isfinite(result.coefficients).all()):
+        raise NonFiniteError(
+            f"combination: found the coefficients {result.coefficients.tolist()}, expected finite numbers. "
+            "Look at the Gramian that the method received; see `gram` of objective_jacobian."
+        )
+    return result

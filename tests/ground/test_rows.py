@@ -1,0 +1,82 @@
+"""`rows`: every token once, scored tokens are the response tokens, padding has no meaning."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretokit.errors import DataError
+from paretokit.rows import pad_rows
+
+TOKENS = st.lists(st.integers(0, 50), min_size=1, max_size=9)
+SEQUENCES = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=6)
+
+
+@given(SEQUENCES)
+def test_rows_hold_prompt_then_response_and_nothing_else(sequences):
+    rows = pad_rows(*zip(*sequences, strict=True))
+    for (prompt, response), ids, segments, positions in zip(
+        sequences, rows.input_ids, rows.segments, rows.position_ids, strict=True
+    ):
+        assert ids[segments > 0].tolist() == prompt + response
+        assert positions[segments > 0].tolist() == list(range(len(prompt) + len(response)))
+
+
+@given(SEQUENCES)
+def test_scored_tokens_are_the_response_tokens_of_each_sequence(sequences):
+    rows = pad_rows(*zip(*sequences, strict=True))
+    for index, (_, response) in enumerate(sequences):
+        assert rows.targets[rows.sequence == index].tolist() == response
+
+
+@given(SEQUENCES)
+def test_each_scored_token_follows_its_predicting_position_in_its_own_row(sequences):
+    rows = pad_rows(*zip(*sequences, strict=True))
+    width = rows.input_ids.shape[1]
+    assert torch.equal(rows.input_ids.flatten()[rows.predicting + 1], rows.targets)
+    assert torch.equal(rows.predicting // width, rows.sequence)
+    assert torch.equal((rows.predicting + 1) // width, rows.sequence)
+    assert len(rows.predicting.unique()) == len(rows.predicting)
+
+
+@given(SEQUENCES, TOKENS)
+def test_a_longer_neighbour_changes_only_the_padding(sequences, response):
+    alone = pad_rows(*zip(*sequences, strict=True))
+    padded = pad_rows(*zip(*sequences, ([1] * 30, response), strict=True))
+    width = alone.input_ids.shape[1]
+    count = len(alone.targets)
+    for name in ("input_ids", "segments", "position_ids"):
+        long, short = getattr(padded, name)[:-1], getattr(alone, name)
+        assert torch.equal(long[:, :width], short)
+        assert not long[:, width:].any()
+    assert torch.equal(padded.targets[:count], alone.targets)
+    assert torch.equal(padded.sequence[:count], alone.sequence)
+
+
+def test_token_zero_is_a_real_token_and_pad_is_told_by_segments():
+    rows = pad_rows([[0], [1, 2]], [[0], [0, 0]])
+    assert rows.segments.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert rows.targets.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses", "message"),
+    [
+        ([[1]], [], "rows: found 1 prompts and 0 responses; pass one response per prompt."),
+        ([], [], "rows: found no sequences; pass at least one prompt with its response."),
+        (
+            [[1], []],
+            [[2], [3]],
+            "rows: prompt 1 holds no tokens; encode it with paretokit.texts, which adds BOS or the end token.",
+        ),
+        (
+            [[1], [2]],
+            [[], [3]],
+            "rows: response 0 holds no tokens; encode it with paretokit.texts, which adds BOS or the end token.",
+        ),
+    ],
+)
+def test_refused_rows_say_which_and_why(prompts, responses, message):
+    with pytest.raises(DataError) as error:
+        pad_rows(prompts, responses)
+    assert str(error.value) == message

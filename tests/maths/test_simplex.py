@@ -1,0 +1,128 @@
+"""Weights: what a user may write, and points on the simplex."""
+
+from math import comb
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.maths_asserts import assert_close, assert_on_simplex
+
+from paretokit.errors import ConfigError, WeightsError
+from paretokit.maths.simplex import dirichlet, grid, normalise, resolve, validate
+
+quick = settings(deadline=None, max_examples=50, derandomize=True)
+NAMES = ("helpful", "harmless", "brief")
+
+
+@quick
+@given(st.permutations(NAMES), st.lists(st.integers(0, 10), min_size=3, max_size=3).filter(any))
+def test_a_mapping_means_the_same_in_any_order(order, numbers):
+    weights = {name: number / sum(numbers) for name, number in zip(NAMES, numbers, strict=True)}
+    assert resolve({name: weights[name] for name in order}, NAMES) == tuple(weights.values())
+    assert resolve(list(weights.values()), NAMES) == tuple(weights.values())
+
+
+def test_numbers_are_not_renormalised():
+    assert resolve([0.2, 0.8 + 5e-7], ["a", "b"]) == (0.2, 0.8 + 5e-7)
+    assert resolve(torch.tensor([0.25, 0.75]), ["a", "b"]) == (0.25, 0.75)
+    assert resolve([1], ["a"]) == (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (
+            {"helpfull": 0.5, "harmless": 0.5, "brief": 0.0},
+            "weights: found the unknown objective 'helpfull', expected helpful, harmless, brief. "
+            "Did you mean 'helpful'? Correct or remove the name.",
+        ),
+        (
+            {"helpful": 1.0},
+            "weights: found no weight for harmless, brief, expected one for each of helpful, harmless, brief. "
+            "Give an objective that should not count the weight 0.",
+        ),
+        (
+            [0.5, 0.5],
+            "weights: found 2 weights, expected 3 (helpful, harmless, brief). Pass one weight per objective, in order.",
+        ),
+        ([0.5, 0.7, -0.2], "weights: found -0.2 for brief, expected a finite number >= 0. Change that weight."),
+        (
+            [0.5, float("nan"), 0.5],
+            "weights: found nan for harmless, expected a finite number >= 0. Change that weight.",
+        ),
+        ([0.5, "x", 0.5], "weights: found 'x' for harmless, expected a finite number >= 0. Change that weight."),
+        ([True, 0, 0], "weights: found True for helpful, expected a finite number >= 0. Change that weight."),
+        ([0.5, 0.5, 0.1], "weights: found the sum 1.1, expected 1 (within 1e-06). Divide the weights by their sum."),
+        (
+            "0.5,0.5,0",
+            "weights: found the text '0.5,0.5,0', expected numbers. Pass a mapping or a sequence of numbers.",
+        ),
+    ],
+)
+def test_messages(weights, message):
+    with pytest.raises(WeightsError) as caught:
+        resolve(weights, NAMES)
+    assert str(caught.value) == message
+
+
+def test_message_names_the_place_and_the_number():
+    with pytest.raises(WeightsError, match=r"^step 3: found 2 weights, expected 3\."):
+        validate([0.5, 0.5], size=3, place="step 3")
+    with pytest.raises(WeightsError, match="found inf for objective 1"):
+        validate([0.5, float("inf")])
+
+
+def test_validated_weights_are_a_copy():
+    weights = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    found = validate(weights)
+    found[0] = 7
+    assert weights[0] == 0.25
+
+
+@quick
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=6).filter(lambda numbers: sum(numbers) > 1e-3))
+def test_normalise_lands_on_the_simplex(numbers):
+    found = normalise(torch.tensor(numbers, dtype=torch.float64))
+    assert_on_simplex(found)
+    assert_close(found * sum(numbers), numbers, tolerance=1e-9 * sum(numbers))
+
+
+@pytest.mark.parametrize("bad", [[0.0, 0.0], [1.0, -1.0, 2.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+def test_normalise_refuses_what_has_no_direction(bad):
+    with pytest.raises(WeightsError, match="not all zero"):
+        normalise(torch.tensor(bad))
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 5])
+@pytest.mark.parametrize("resolution", [1, 2, 6])
+def test_grid_holds_every_multiple_once(m, resolution):
+    points = grid(m, resolution=resolution)
+    counts = points * resolution
+    assert len(points) == comb(resolution + m - 1, m - 1) == len({tuple(row) for row in counts.round().tolist()})
+    assert_close(counts, counts.round(), tolerance=1e-12)
+    for row in points:
+        assert_on_simplex(row)
+    assert sorted(points.tolist()) == points.tolist()
+
+
+def test_dirichlet_is_uniform():
+    points = dirichlet(3, 4000, generator=torch.Generator().manual_seed(0))
+    for row in points[:50]:
+        assert_on_simplex(row)
+    # mean 1/3, variance 1/18; four standard errors
+    assert_close(points.mean(dim=0), [1 / 3] * 3, tolerance=4 * (1 / 18 / 4000) ** 0.5)
+    assert_close(points.var(dim=0), [1 / 18] * 3, tolerance=0.005)
+
+
+def test_equal_generators_draw_the_same():
+    first, second = (dirichlet(4, 5, generator=torch.Generator().manual_seed(7)) for _ in range(2))
+    assert bool((first == second).all())
+    assert dirichlet(1, 2, generator=torch.Generator()).tolist() == [[1.0], [1.0]]
+
+
+def test_messages_of_grid_and_dirichlet():
+    with pytest.raises(ConfigError, match="grid: found resolution = 0, expected a whole number >= 1"):
+        grid(2, resolution=0)
+    with pytest.raises(ConfigError, match="dirichlet: found m = 0"):
+        dirichlet(0, 1, generator=torch.Generator())

@@ -1,0 +1,199 @@
+"""The shipped `tiny` model: recorded files, a script that makes them, a tokenizer for any text, answers of the worlds."""
+
+import hashlib
+import importlib.util
+import json
+import random
+import re
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from paretokit.preferences.worlds import WORLDS, world
+from paretokit.preferences.worlds.build import content_of, part_of
+from paretokit.resources import data_path
+from paretokit.texts import decode, encode_prompt, encode_response, end_tokens
+
+TINY = data_path("tiny")
+COPIES = 16
+PROMPTS = 32
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(TINY)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def make():
+    spec = importlib.util.spec_from_file_location("make_tiny", TINY / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recorded():
+    lines = (TINY / "SHA256SUMS").read_text().splitlines()
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
+def test_files_are_the_recorded_ones():
+    found = {path.name for path in TINY.iterdir() if path.is_file()}
+    assert found == set(recorded()) | {"SHA256SUMS", "ORIGIN.md", "make.py"}
+    for name, digest in recorded().items():
+        assert hashlib.sha256((TINY / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_origin_states_licence_and_every_checksum():
+    origin = (TINY / "ORIGIN.md").read_text()
+    assert "Apache-2.0" in origin
+    for name, digest in recorded().items():
+        assert f"| `{name}` | `{digest}` |" in origin
+
+
+def test_the_folder_is_small():
+    assert sum(path.stat().st_size for path in TINY.iterdir() if path.is_file()) < 4e6
+
+
+def test_the_script_reproduces_its_first_losses(make):
+    """rtol 1e-3: other CPUs sum in another order, which five steps spread; another sample or rate does more."""
+    first = json.loads((TINY / "curve.json").read_text())["first"]
+    assert make.first_losses(5) == pytest.approx(first, rel=1e-3)
+
+
+def test_another_seed_gives_other_losses(make):
+    first = json.loads((TINY / "curve.json").read_text())["first"]
+    tokenizer = make.make_tokenizer(seed=make.SEED)
+    other = list(make.train(make.make_model(tokenizer, seed=make.SEED), tokenizer, steps=2, seed=make.SEED + 1))
+    assert other != pytest.approx(first[:2], rel=1e-3)
+
+
+def test_the_script_makes_the_shipped_tokenizer(make, tokenizer):
+    assert make.make_tokenizer(seed=make.SEED).get_vocab() == tokenizer.get_vocab()
+
+
+def test_training_prompts_are_those_of_the_part_sft(make, tokenizer):
+    for example in next(make.batches(tokenizer, seed=make.SEED)):
+        content = tokenizer.decode(example.prompt, skip_special_tokens=True)
+        assert part_of(content) == "sft"
+
+
+def test_the_model_is_a_small_llama_with_tied_embeddings(model, tokenizer):
+    assert model.config.model_type == "llama"
+    assert 0.3e6 < sum(parameter.numel() for parameter in model.parameters()) < 0.7e6
+    assert model.config.tie_word_embeddings
+    assert model.config.max_position_embeddings == tokenizer.model_max_length == 512
+    assert len(tokenizer) == model.config.vocab_size == 800
+
+
+def test_any_text_encodes_and_comes_back(tokenizer):
+    draw = random.Random(0)
+    texts = ["", " ", "\n\n a  b ", "<|end|>", "naïve ☃ \U0001d54f \x00 \ufeff", "def f(x):\n\treturn x"]
+    texts += ["".join(map(chr, (draw.randrange(0xD800) for _ in range(20)))) for _ in range(300)]
+    for text in texts:
+        for chat in (False, True):
+            ids = encode_response(tokenizer, text, chat=chat)
+            assert ids[-1] == tokenizer.eos_token_id
+            assert ids.count(tokenizer.eos_token_id) == 1
+            assert decode(tokenizer, ids) == text
+
+
+def test_special_tokens(tokenizer):
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<|bos|>", "<|end|>", "<|pad|>")
+    assert end_tokens(tokenizer) == {tokenizer.eos_token_id}
+    assert encode_prompt(tokenizer, "Tom")[0] == tokenizer.bos_token_id
+
+
+def test_the_template_takes_system_and_several_turns(tokenizer):
+    turns = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": "Bye"},
+    ]
+    rendered = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert rendered == (
+        "<|bos|><|system|>Be kind.<|end|><|user|>Hello<|end|><|assistant|>Hi<|end|><|user|>Bye<|end|><|assistant|>"
+    )
+    assert tokenizer.decode(encode_prompt(tokenizer, turns), skip_special_tokens=False) == rendered
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_prompts_and_answers_are_short(name, tokenizer):
+    built = world(name)
+    prompts = [len(encode_prompt(tokenizer, prompt)) for prompt in built.prompts]
+    answers = [len(encode_response(tokenizer, text, chat=True)) for text in built.preferences.responses_a]
+    assert max(prompts) <= 45
+    assert max(answers) <= 36
+    assert sum(answers) / len(answers) < 22
+    text = " ".join(built.preferences.responses_a)
+    pieces = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert pieces / len(re.findall(r"\w+|[^\w\s]", text)) < 1.05
+
+
+def sample(model, tokenizer, prompts, *, copies, seed):
+    """`copies` answers to each prompt at temperature 1, by transformers alone; prompts of one length share a batch."""
+    encoded = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    answers = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for length in sorted(set(map(len, encoded))):
+            places = [place for place, ids in enumerate(encoded) if len(ids) == length]
+            ids = torch.tensor([encoded[place] for place in places])
+            made = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                top_k=0,
+                num_return_sequences=copies,
+                max_new_tokens=48,
+            )
+            texts = [decode(tokenizer, row.tolist()) for row in made[:, length:]]
+            answers |= {place: texts[i * copies : (i + 1) * copies] for i, place in enumerate(places)}
+    return [answers[place] for place in range(len(prompts))]
+
+
+@pytest.fixture(scope="module", params=list(WORLDS))
+def sampled(request, model, tokenizer):
+    prompts = world(request.param).prompts[:PROMPTS]
+    return WORLDS[request.param], prompts, sample(model, tokenizer, prompts, copies=COPIES, seed=0)
+
+
+def test_sampled_answers_are_world_text(sampled):
+    rules, _, answers = sampled
+    parsed = [rules.parses(text) for texts in answers for text in texts]
+    assert sum(parsed) / len(parsed) >= 0.95
+
+
+def test_sampled_answers_leave_something_to_align(sampled):
+    """Per held-out prompt, 16 samples: at least 8 different answers, and scores that differ."""
+    rules, prompts, answers = sampled
+    assert min(len(set(texts)) for texts in answers) >= 8
+    scores = torch.tensor(
+        [
+            [rules.scores(content_of(prompt), text) for text in texts]
+            for prompt, texts in zip(prompts, answers, strict=True)
+        ]
+    )
+    assert (scores.std(1).mean(0) >= 0.1).all(), scores.std(1).mean(0)
+    assert (scores.amax(1) - scores.amin(1) >= 0.1).double().mean(0).min() >= 0.95
+    assert ((scores.mean((0, 1)) > 0.3) & (scores.mean((0, 1)) < 0.85)).all(), scores.mean((0, 1))
+
+
+def test_sampled_answers_speak_of_the_prompt(sampled):
+    """The model copies: it is much nearer to the worlds' own answers than to the same texts under other prompts."""
+    rules, prompts, answers = sampled
+    contents = [content_of(prompt) for prompt in prompts]
+    own = [rules.scores(content, text)[0] for content, texts in zip(contents, answers, strict=True) for text in texts]
+    others = [
+        rules.scores(content, text)[0]
+        for content, texts in zip(contents[1:] + contents[:1], answers, strict=True)
+        for text in texts
+    ]
+    assert sum(own) / len(own) > sum(others) / len(others) + 0.2

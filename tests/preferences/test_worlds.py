@@ -1,0 +1,235 @@
+"""What holds for every world: no text beats the front, labels follow the scorers, the parts are disjoint."""
+
+import dataclasses
+import itertools
+import pickle
+import re
+
+import pytest
+import torch
+from support.worlds_asserts import assert_front_is_attained, assert_none_beats_the_front
+from support.worlds_texts import FUNCTION_WORDS, edited_texts, random_texts
+
+from paretokit.errors import DataError
+from paretokit.preferences.worlds import WORLDS, world
+from paretokit.preferences.worlds.build import HELD_OUT_PROMPTS, ask, content_of, contents, part_of
+from paretokit.preferences.worlds.rules import sentences
+
+TRIES = 10_000
+
+
+@pytest.fixture(params=list(WORLDS))
+def rules(request):
+    return WORLDS[request.param]
+
+
+@pytest.fixture
+def some(rules):
+    return contents(rules, part="held_out", count=40, seed=1)
+
+
+def test_no_random_text_beats_the_front(rules, some):
+    assert assert_none_beats_the_front(rules, random_texts(rules, some, count=TRIES, seed=2)) == TRIES
+
+
+def test_no_edit_of_a_best_answer_beats_the_front(rules, some):
+    assert assert_none_beats_the_front(rules, edited_texts(rules, some, count=TRIES, seed=3)) == TRIES
+
+
+def test_edits_reach_the_front_and_leave_it(rules, some):
+    """The edits are no straw men: some still score on the front, most do not, and few are the same text."""
+    tried = list(edited_texts(rules, some, count=2000, seed=3))
+    best = {(content, rules.scores(content, text)) for content in some for text in rules.choices(content)}
+    kept = sum((content, rules.scores(content, text)) in best for content, text in tried)
+    assert 200 < kept < 1500, kept
+    assert len(set(tried)) > 1000, len(set(tried))
+
+
+def test_no_answer_of_the_world_beats_the_front(rules, some):
+    generator = torch.Generator().manual_seed(4)
+    assert_none_beats_the_front(
+        rules, ((content, rules.answer(content, generator)) for content in some for _ in range(50))
+    )
+
+
+def counts_words_by_blanks(rules):
+    """Planted: words glued with hyphens are read as words but counted as one."""
+
+    def scores(content, text):
+        quality, _, faithfulness = rules.scores(content, text)
+        return quality, max(0.0, 1 - len(text.split()) / len(content.split())), faithfulness
+
+    return scores
+
+
+def dilutes_faithfulness(rules):
+    """Planted: the share of unsupported sentences, so that short empty talk makes a text look more faithful."""
+
+    def scores(content, text):
+        said = sentences(text)
+        talk = [words for words in said if len(words) < 2]
+        rest = ". ".join(" ".join(words) for words in said if len(words) >= 2)
+        quality, _, faithfulness = rules.scores(content, rest)
+        _, conciseness, _ = rules.scores(content, text)
+        unsupported = 2 * (1 - faithfulness)
+        return quality, conciseness, 1 - unsupported / max(2, len(talk) + 2)
+
+    return scores
+
+
+def halves_risk_per_warning(rules):
+    """Planted: every further warning halves the risk again and costs nothing."""
+
+    def scores(content, text):
+        warnings = len(re.findall("ask the owner first", text.lower()))
+        once = re.sub(r"(ask the owner first\. ?)+", "Ask the owner first. ", text, flags=re.I)
+        helpfulness, harmlessness = rules.scores(content, once)
+        return helpfulness, 1 - (1 - harmlessness) / 2 ** max(0, warnings - 1)
+
+    return scores
+
+
+def forgives_telegrams(rules):
+    """Planted: small words may be left out of a sentence, so that a list of keywords tells everything in fewer words."""
+
+    def bare(words):
+        return tuple(word for word in words if word not in FUNCTION_WORDS)
+
+    def scores(content, text):
+        whole = {bare(words): words for words in sentences(content.partition(": ")[2])}
+        read = ". ".join(" ".join(whole.get(bare(words), words)) for words in sentences(text))
+        quality, _, faithfulness = rules.scores(content, read)
+        return quality, rules.scores(content, text)[1], faithfulness
+
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("name", "plant"),
+    [
+        ("summaries", counts_words_by_blanks),
+        ("summaries", dilutes_faithfulness),
+        ("safety", halves_risk_per_warning),
+        ("summaries", forgives_telegrams),
+    ],
+)
+def test_a_scorer_with_a_loophole_is_caught(name, plant):
+    rules = WORLDS[name]
+    loose = dataclasses.replace(rules, scores=plant(rules))
+    some = contents(rules, part="held_out", count=40, seed=1)
+    with pytest.raises(AssertionError, match="no point of"):
+        assert_none_beats_the_front(loose, edited_texts(rules, some, count=TRIES, seed=3))
+
+
+def test_a_score_outside_the_unit_interval_is_caught():
+    rules = WORLDS["safety"]
+    loose = dataclasses.replace(rules, scores=lambda content, text: (-0.1, 0.0))
+    some = contents(rules, part="held_out", count=1, seed=1)
+    with pytest.raises(AssertionError, match="outside"):
+        assert_none_beats_the_front(loose, [(some[0], "")])
+
+
+def test_the_front_is_attained_and_nothing_else(rules, some):
+    for content in some:
+        assert_front_is_attained(rules, content)
+
+
+def test_a_front_that_forgets_the_empty_text_is_caught(rules, some):
+    silent = dataclasses.replace(rules, choices=lambda content: filter(None, rules.choices(content)))
+    with pytest.raises(AssertionError):
+        assert_front_is_attained(silent, some[0])
+
+
+def test_labels_are_the_signs_of_exact_score_differences(rules):
+    built = world(rules.name)
+    preferences = built.preferences
+    assert len(preferences) == 1000
+    assert preferences.objectives == rules.objectives == tuple(built.scorers)
+    for row, scorer in enumerate(built.scorers.values()):
+        pairs = zip(preferences.prompts, preferences.responses_a, preferences.responses_b, strict=True)
+        differences = [scorer(prompt, a) - scorer(prompt, b) for prompt, a, b in pairs]
+        expected = [0.0 if abs(difference) <= 1e-9 else 1.0 if difference > 0 else -1.0 for difference in differences]
+        assert preferences.labels[row].tolist() == expected
+
+
+def test_pairs_conflict_and_are_not_one_sided(rules):
+    labels = world(rules.name).preferences.labels
+    for row in labels:
+        assert 0.3 < (row == 1).double().mean() < 0.6
+        assert 0.3 < (row == -1).double().mean() < 0.6 or (row == 0).double().mean() > 0.2
+    conflicts = [(a * b == -1).double().mean().item() for a, b in itertools.combinations(labels, 2)]
+    assert max(conflicts) > 0.4, conflicts
+
+
+def test_responses_of_a_pair_differ(rules):
+    preferences = world(rules.name).preferences
+    assert all(a != b for a, b in zip(preferences.responses_a, preferences.responses_b, strict=True))
+
+
+def test_held_out_prompts_are_nobody_s_training_prompts(rules):
+    built = world(rules.name)
+    held_out = {content_of(prompt) for prompt in built.prompts}
+    paired = {content_of(prompt) for prompt in built.preferences.prompts}
+    assert len(held_out) == len(built.prompts) == HELD_OUT_PROMPTS
+    assert not held_out & paired
+    assert {part_of(content) for content in held_out} == {"held_out"}
+    assert {part_of(content) for content in paired} == {"pairs"}
+
+
+def test_parts_are_about_an_eighth_each_and_the_rest(rules):
+    generator = torch.Generator().manual_seed(0)
+    parts = [part_of(rules.sample(generator)) for _ in range(2000)]
+    assert 0.09 < parts.count("held_out") / 2000 < 0.16
+    assert 0.09 < parts.count("pairs") / 2000 < 0.16
+
+
+def test_prompts_are_short_chat(rules):
+    for prompt in world(rules.name).prompts:
+        assert [set(turn) for turn in prompt] == [{"role", "content"}]
+        assert prompt[0]["role"] == "user"
+        assert len(re.findall(r"\w+|[^\w\s]", prompt[0]["content"])) <= 40
+
+
+def test_the_vocabulary_is_small():
+    words = set()
+    generator = torch.Generator().manual_seed(0)
+    for rules in WORLDS.values():
+        for _ in range(1000):
+            content = rules.sample(generator)
+            words |= set(itertools.chain(*sentences(content), *sentences(rules.answer(content, generator))))
+    assert len(words) < 200, len(words)
+
+
+def test_scorers_and_front_are_pure_and_can_be_pickled(rules):
+    built = pickle.loads(pickle.dumps(world(rules.name)))
+    prompt = built.prompts[0]
+    text = next(iter(world(rules.name).preferences.responses_a))
+    for name, scorer in built.scorers.items():
+        assert scorer(prompt, text) == world(rules.name).scorers[name](list(prompt), text)
+    assert torch.equal(built.front(prompt), world(rules.name).front(prompt))
+    assert built.front(prompt).dtype == torch.float64
+
+
+def test_a_world_is_the_same_every_time():
+    assert world("summaries").prompts[0][0]["content"] == "FROZEN"
+    assert world("safety").prompts[0][0]["content"] == "FROZEN"
+
+
+def test_an_unknown_world_is_an_error_with_a_suggestion():
+    with pytest.raises(DataError) as error:
+        world("summary")
+    assert str(error.value) == "world: expected one of summaries, safety, found 'summary'. Did you mean 'summaries'?"
+
+
+@pytest.mark.parametrize("prompt", ["Sum up: Tom sold the car.", [], [{"role": "system", "content": "x"}]])
+def test_a_prompt_that_is_not_one_user_turn_is_an_error(prompt):
+    with pytest.raises(DataError) as error:
+        world("summaries").scorers["quality"](prompt, "")
+    assert str(error.value) == (
+        f"prompt: expected chat messages with one user turn, found {str(prompt)[:60]!r}. "
+        "Give [{'role': 'user', 'content': ...}], as in world(...).prompts."
+    )
+
+
+def test_content_of_is_the_inverse_of_ask():
+    assert content_of(ask("Hello")) == "Hello"

@@ -1,0 +1,65 @@
+"""The configuration: checked when built, carried by JSON, and a schedule with known values."""
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from paretokit.errors import ConfigError
+from paretokit.training.config import TrainConfig, learning_rate
+
+
+def test_json_gives_the_same_value_back():
+    config = TrainConfig(steps=7, pairs_per_backward=2, c=0.25, optimizer="sgd", threads=1)
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_every_field_is_documented_and_checked():
+    for item in fields(TrainConfig):
+        assert item.metadata["help"]
+        assert item.metadata["expected"]
+        bad = "no such choice" if item.type is str else -1
+        with pytest.raises(ConfigError, match=f"^{item.name}: found "):
+            TrainConfig(**{item.name: bad})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("c", 1.0, "c: found 1.0, expected 0 <= c < 1."),
+        ("c", -0.1, "c: found -0.1, expected 0 <= c < 1."),
+        ("steps", 0, "steps: found 0, expected a whole number >= 1."),
+        ("steps", True, "steps: found True, expected a whole number >= 1."),
+        ("beta", 0, "beta: found 0, expected a number > 0."),
+        ("learning_rate", float("nan"), "learning_rate: found nan, expected a number > 0."),
+        ("learning_rate", float("inf"), "learning_rate: found inf, expected a number > 0."),
+        ("optimizer", "adam", "optimizer: found 'adam', expected one of adamw, sgd."),
+        ("schedule", "step", "schedule: found 'step', expected one of cosine, linear, constant."),
+        ("warmup", 1.0, "warmup: found 1.0, expected 0 <= warmup < 1."),
+    ],
+)
+def test_a_bad_value_names_field_finding_and_remedy(field, value, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**{field: value})
+    assert str(caught.value) == f"{message} Change {field} in the TrainConfig or on the command line."
+
+
+def test_an_unknown_field_suggests_the_nearest():
+    with pytest.raises(ConfigError, match=r"unknown field 'learning_rte'.*Did you mean 'learning_rate'\?"):
+        TrainConfig.from_json({"learning_rte": 1.0})
+
+
+def test_schedules_have_known_values():
+    config = TrainConfig(steps=10, warmup=0.2, learning_rate=1.0, schedule="linear")
+    rates = [learning_rate(config, step=step) for step in range(1, 11)]
+    assert rates == pytest.approx([1 / 3, 2 / 3, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    cosine = [learning_rate(config.replace(schedule="cosine", warmup=0.0), step=step) for step in (1, 6)]
+    assert cosine == pytest.approx([1.0, 0.5])
+    assert learning_rate(config.replace(schedule="constant"), step=10) == 1.0
+
+
+def test_the_learning_rate_is_positive_at_every_step():
+    for schedule in ("cosine", "linear", "constant"):
+        for steps in (1, 2, 3, 17):
+            config = TrainConfig(steps=steps, schedule=schedule, warmup=0.5)
+            assert all(learning_rate(config, step=step) > 0 for step in range(1, steps + 1))
