@@ -7,6 +7,7 @@ transformers. Imports: the standard library, `errors` and `prompts`.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, ModelError
@@ -84,17 +85,24 @@ def end_token(tokenizer: Any, *, chat: bool) -> int:
     """
     if chat:
         _require_template(tokenizer)
-        turn = (Message(role="user", content="Hi"), Message(role="assistant", content=_PROBE))
-        _, found, after = _apply_template(tokenizer, turn, tokenize=False).rpartition(_PROBE)
-        rendered = tokenizer(after if found else "", add_special_tokens=False, split_special_tokens=False)["input_ids"]
-        special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-        if ends := [token for token in rendered if token in special]:
-            return ends[0]
+        end = _end_of_turn(tokenizer, tokenizer.chat_template)
+        if end is not None:
+            return end
     if tokenizer.eos_token_id is None:
         raise ModelError(
             "tokenizer: found neither an EOS token nor an end of turn in a chat template; set tokenizer.eos_token."
         )
     return tokenizer.eos_token_id
+
+
+@lru_cache(maxsize=16)
+def _end_of_turn(tokenizer: Any, template: Any) -> int | None:
+    """The first special token that `template`, the tokenizer's own, renders after an assistant message; rendered once."""
+    turn = (Message(role="user", content="Hi"), Message(role="assistant", content=_PROBE))
+    _, found, after = _apply_template(tokenizer, turn, tokenize=False).rpartition(_PROBE)
+    rendered = tokenizer(after if found else "", add_special_tokens=False, split_special_tokens=False)["input_ids"]
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return next((token for token in rendered if token in special), None)
 
 
 def end_tokens(tokenizer: Any) -> frozenset[int]:

@@ -10,6 +10,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("paretokit", "support.checks.typechecker")
 
+import hypothesis
 import pytest
 import torch
 
@@ -20,3 +21,7 @@ torch.set_num_threads(1)
 def _cache_in_tmp(tmp_path_factory, monkeypatch):
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("PARETOKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+hypothesis.settings.register_profile("paretokit", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("paretokit")

@@ -4,19 +4,18 @@
     python data/tiny/make.py --steps 5 --out x  # the first five steps, as the test repeats them
 
 Everything is drawn from one seed. The prompts are those of the worlds' part `sft`, so none is a held-out prompt and
-none has pairs. First comes rehearsal: answers that say everything there is to say, in random order, which teaches a
-small model to copy far sooner than real answers do. Then the answers are the worlds' own, good and bad. The loss is the
-mean cross-entropy over answer tokens, the end token included. On another kind of machine sums are ordered differently
-and the bits of the weights differ.
+none has pairs. First comes rehearsal: posts of one to four facts and answers that tell them all, in random order;
+this teaches a small model to copy far sooner than real answers do. Then the answers are the worlds' own, good and bad.
+The loss is the mean cross-entropy over answer tokens, the end token included. On another kind of machine sums are
+ordered differently and the bits of the weights differ.
 """
 
 import argparse
 import hashlib
 import json
-import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import count
@@ -28,11 +27,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretokit.preferences.worlds import WORLDS
 from paretokit.preferences.worlds.build import ask, part_of
 from paretokit.preferences.worlds.rules import Rules, draw, draw_distinct
+from paretokit.preferences.worlds.summaries import INVITATION, SUMMARIES
 from paretokit.rows import pad_rows
 from paretokit.texts import encode_prompt
 
@@ -55,17 +56,14 @@ COMMON = (
 )
 """Frequent English words, so that text from outside the worlds takes fewer pieces than bytes."""
 SEED = 2
-REHEARSAL = 800
-STEPS = 2600
-PROMPTS_PER_STEP = 16
-ANSWERS_PER_PROMPT = 4
-LEARNING_RATE = 4e-3
-WARM_UP = 100
-FINAL_RATE = 0.02
+REHEARSAL = 960
+STEPS = 2560
+BATCH = 32
+ANSWERS_PER_PROMPT = 2
+MATRIX_RATE = 0.02
+OTHER_RATE = 0.004
+WARM_UP = 50
 POOL = 16
-
-
-Answer = Callable[[Rules, str, torch.Generator], str]
 
 
 class Example(NamedTuple):
@@ -115,18 +113,18 @@ def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCaus
     """Return the untrained model; its weights are drawn from `seed`."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=96,
+        hidden_size=128,
         intermediate_size=256,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=4,
         max_position_embeddings=512,
-        rope_parameters={"rope_type": "default", "rope_theta": 200.0},  # wavelengths up to about the context
+        rope_parameters={"rope_type": "default", "rope_theta": 1000.0},  # wavelengths of a few contexts
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.05,
+        initializer_range=0.03,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -136,35 +134,38 @@ def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCaus
 def batches(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Iterator[list[Example]]:
     """Yield batches without end, drawn in pools that are sorted by length, so that little is padding."""
     generator = torch.Generator().manual_seed(seed)
-    size = PROMPTS_PER_STEP * ANSWERS_PER_PROMPT
     for first in count(step=POOL):
-        answer = _everything if first < REHEARSAL else _answer
-        pool = [found for _ in range(POOL * PROMPTS_PER_STEP) for found in _examples(tokenizer, answer, generator)]
+        talk = _rehearsal if first < REHEARSAL else _conversation
+        pool: list[Example] = []
+        while len(pool) < POOL * BATCH:
+            content, answers = talk(generator)
+            prompt = encode_prompt(tokenizer, ask(content))
+            pieces = tokenizer(answers, add_special_tokens=False)["input_ids"]
+            pool += [Example(prompt=prompt, answer=(*ids, tokenizer.eos_token_id)) for ids in pieces]
         pool.sort(key=lambda example: len(example.prompt) + len(example.answer))
         for place in torch.randperm(POOL, generator=generator).tolist():
-            yield pool[place * size : (place + 1) * size]
+            yield pool[place * BATCH : (place + 1) * BATCH]
 
 
-def _examples(tokenizer: PreTrainedTokenizerFast, answer: Answer, generator: torch.Generator) -> list[Example]:
+def _content(rules: Rules, generator: torch.Generator) -> str:
+    while part_of(content := rules.sample(generator)) != "sft":
+        pass
+    return content
+
+
+def _conversation(generator: torch.Generator) -> tuple[str, list[str]]:
+    """What a user of some world says, and answers to it."""
     rules = draw(tuple(WORLDS.values()), generator)
-    content = rules.sample(generator)
-    while part_of(content) != "sft":
-        content = rules.sample(generator)
-    answers = [answer(rules, content, generator) for _ in range(ANSWERS_PER_PROMPT)]
-    prompt = encode_prompt(tokenizer, ask(content))
-    pieces = tokenizer(answers, add_special_tokens=False)["input_ids"]
-    return [Example(prompt=prompt, answer=(*ids, tokenizer.eos_token_id)) for ids in pieces]
+    content = _content(rules, generator)
+    return content, [rules.answer(content, generator) for _ in range(ANSWERS_PER_PROMPT)]
 
 
-def _answer(rules: Rules, content: str, generator: torch.Generator) -> str:
-    return rules.answer(content, generator)
-
-
-def _everything(rules: Rules, content: str, generator: torch.Generator) -> str:
-    """The fullest of the content choices with its sentences in random order."""
-    *_, fullest = rules.choices(content)
-    said = fullest.removesuffix(".").split(". ")
-    return ". ".join(draw_distinct(said, len(said), generator)) + "."
+def _rehearsal(generator: torch.Generator) -> tuple[str, list[str]]:
+    """A post cut to its first one to four facts, and one answer: all of them in random order."""
+    facts = _content(SUMMARIES, generator).removeprefix(INVITATION).removesuffix(".").split(". ")
+    facts = facts[: draw(range(1, len(facts) + 1), generator)]
+    post, answer = (". ".join(said) + "." for said in (facts, draw_distinct(facts, len(facts), generator)))
+    return INVITATION + post, [answer]
 
 
 def train(
@@ -172,20 +173,30 @@ def train(
 ) -> Iterator[float]:
     """Yield each step's loss in nats per answer token.
 
-    The learning rate rises over the first steps and falls to a fiftieth along a cosine over `total` steps.
+    Muon for the matrices inside the layers, AdamW for the embedding and the norms; after a warm-up both rates fall
+    linearly to nothing over `total` steps.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
-    for step, batch in zip(range(steps), batches(tokenizer, seed=seed), strict=False):
-        fallen = FINAL_RATE + (1 - FINAL_RATE) * (1 + math.cos(math.pi * step / total)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min((step + 1) / WARM_UP, fallen)
+    matrices = [parameter for parameter in model.model.layers.parameters() if parameter.ndim == 2]
+    others = [*model.model.embed_tokens.parameters(), *(p for p in model.parameters() if p.ndim == 1)]
+    optimizers = (
+        torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.01),
+    )
+
+    def rate(step: int) -> float:
+        return min((step + 1) / WARM_UP, 1 - step / total)
+
+    schedules = [LambdaLR(optimizer, rate) for optimizer in optimizers]
+    for _, batch in zip(range(steps), batches(tokenizer, seed=seed), strict=False):
         rows = pad_rows(*zip(*batch, strict=True))
         hidden = model.model(input_ids=rows.input_ids, position_ids=rows.position_ids).last_hidden_state
         loss = cross_entropy(model.lm_head(hidden.flatten(0, 1)[rows.predicting]), rows.targets)
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         yield loss.item()
 
 
@@ -221,8 +232,8 @@ random weights by `make.py` beside this file, on text that the project draws its
 
 - Made on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, {tools}, on one thread of a
   {platform.machine()} CPU.
-- {len(losses)} steps of {PROMPTS_PER_STEP} prompts with {ANSWERS_PER_PROMPT} answers each, {REHEARSAL} of them rehearsal,
-  seed {SEED}; loss at the end {mean(losses[-100:]):.4f} nats per answer token (mean of 100 steps).
+- {len(losses)} steps of {BATCH} answers, {REHEARSAL} of them rehearsal, seed {SEED}; at the end the loss was
+  {mean(losses[-100:]):.4f} nats per answer token (mean of 100 steps).
 - A turn is `<|user|>text{END}`; `{BOS}` opens a text, `{END}` ends a turn and is EOS, `{PAD}` fills rows.
 
 `python data/tiny/make.py` makes it again; on another kind of CPU the bits differ.

@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.maths.simplex import resolve
         from paretokit.models.load import load_policy
         from paretokit.preferences.read import read_preferences
+        from paretokit.training.encode import length_limit
         from paretokit.training.methods import resolve as resolve_method
 
         resolve_method(options.method, config)
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         resolve(weights, preferences.objectives, place="--weights")
         policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
-    console.print(str(preferences.report(policy.tokenizer, config.max_length)), markup=False)
+    console.print(str(preferences.report(policy.tokenizer, length_limit(policy, config.max_length))), markup=False)
     with console.status("estimating"):
         expected = estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy))
     figures = "and then the samples" if expected.figures is None else f"+ {_minutes(expected.figures)} for the figures"

@@ -39,8 +39,9 @@ def check_scores(frame: pd.DataFrame, *, objectives: tuple[str, ...], by: tuple[
     if frame.empty:
         raise DataError(f"{place}: found no rows. Score at least one answer.")
     for name in ("prompt_index", *by):
-        if frame[name].isna().any():
-            row = int(np.flatnonzero(frame[name].isna())[0])
+        missing = frame[name].isna().to_numpy()
+        if missing.any():
+            row = int(np.flatnonzero(missing)[0])
             raise DataError(f"{place}, row {row}: found no value for {name!r}. Fill it in, or drop the row.")
     for name in objectives:
         if not pd.api.types.is_numeric_dtype(frame[name]):
@@ -71,8 +72,8 @@ def gather(
     shape = (len(labels), len(seeds), len(prompts))
     places = [
         np.asarray(groups),
-        pd.Index(seeds).get_indexer(rows["seed"]),
-        pd.Index(prompts).get_indexer(rows["prompt_index"]),
+        pd.Index(seeds).get_indexer(rows["seed"].tolist()),
+        pd.Index(prompts).get_indexer(rows["prompt_index"].tolist()),
     ]
     flat = np.ravel_multi_index(places, shape)
 

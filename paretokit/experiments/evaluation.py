@@ -74,7 +74,7 @@ class HeldOutEvaluation:
     """
 
     pairs: Preferences
-    max_length: int
+    max_length: int | None
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class HeldOutEvaluation:
 Evaluation = WorldEvaluation | HeldOutEvaluation
 
 
-def plan(preferences: Preferences, *, heldout: int, max_length: int) -> tuple[Preferences, Evaluation | None]:
+def plan(preferences: Preferences, *, heldout: int, max_length: int | None) -> tuple[Preferences, Evaluation | None]:
     """Return the pairs to train on and what to measure: on a world its own held-out prompts; on other data up to `heldout`
     pairs, at most a fifth, split off by prompt with a fixed seed; nothing where `heldout` is 0."""
     if preferences.source.startswith("world:"):

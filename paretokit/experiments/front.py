@@ -65,13 +65,13 @@ class Front:
         reference: Sequence[float] | None = None,
         seed: int = 0,
     ) -> "Front":
-        """Return the front of score rows: one point per group of `by`, the mean over a seed's answers, then over seeds.
+        """Return the front of score rows: one point per group of `by`, the mean over a seed's answers, then seeds.
 
         `frame` holds the columns `prompt_index`, those of `by` (such as `method` and `weight_<objective>`) and one per
         objective; `seed` and `run` are used where present. NaN scores are not judged and do not count. `start` holds
         rows of the untouched policy. `truth[prompt_index]` is F(x), the exact scores [f, m] of the Pareto set of that
-        prompt (tensors or arrays); it adds the column `distance`, see `maths.fronts.distance`. `reference` defaults to 0
-        where every score lies in [0, 1], else to a tenth of the range below the smallest mean; give it where fronts
+        prompt (tensors or arrays); it adds the column `distance`, see `maths.fronts.distance`. `reference` defaults to
+        0 where every score lies in [0, 1], else to a tenth of the range below the smallest mean; give it where fronts
         are compared. `seed` seeds the bootstrap.
 
         Raises `DataError` for missing columns, an empty frame, infinite scores, a point without a judged score, and
@@ -84,9 +84,10 @@ class Front:
         table = frame if "seed" in frame.columns else frame.assign(seed=0)
         seeds = tuple(dict.fromkeys(table["seed"].tolist()))
         grouped = table.groupby(list(by), sort=False)
-        keys = pd.DataFrame([dict(zip(by, key, strict=True)) for key, _ in grouped])
+        groups: list[tuple[Any, pd.DataFrame]] = list(grouped)
+        keys = pd.DataFrame([dict(zip(by, key, strict=True)) for key, _ in groups])
         count, numbers = len(keys), grouped.ngroup().tolist()
-        labels = [cells.point_label(by, key) for key, _ in grouped]
+        labels = [cells.point_label(by, key) for key, _ in groups]
         if start is not None:
             # the start is one more point at the end: it shares the draws
             cells.check_scores(start, objectives=objectives, by=(), place="start")
@@ -98,7 +99,7 @@ class Front:
         draws = bootstrap.draw_means(scores, generator=torch.Generator().manual_seed(seed))
         low, high = bootstrap.percentile_interval(draws)
         sets = cells.truth_sets(truth, prompts=prompts, objectives=objectives, counts=scores.counts)
-        bounded = _bounded(both[list(objectives)])
+        bounded = _bounded(both[list(objectives)].to_numpy(dtype=np.float64))
         chosen, origin = cells.reference_point(reference, means=means, bounded=bounded, objectives=objectives)
 
         every = pd.DataFrame({"prompts": [len(prompts)] * len(means)})
@@ -106,8 +107,8 @@ class Front:
         if sets is not None:
             every["distance"] = [fronts.distance(mean, sets).value for mean in means]
         points = keys.assign(
-            runs=[tuple(dict.fromkeys(rows["run"].tolist())) if "run" in rows else () for _, rows in grouped],
-            seeds=[tuple(dict.fromkeys(rows["seed"].tolist())) for _, rows in grouped],
+            runs=[tuple(dict.fromkeys(rows["run"].tolist())) if "run" in rows else () for _, rows in groups],
+            seeds=[tuple(dict.fromkeys(rows["seed"].tolist())) for _, rows in groups],
         )
         points = points.join(every[:count]).assign(nondominated=fronts.nondominated(means[:count]).tolist())
         of_points = bootstrap.Cells(scores.sums[:count], scores.counts[:count])
@@ -115,7 +116,7 @@ class Front:
             objectives=objectives,
             by=by,
             points=points,
-            start=None if start is None else every[count:].reset_index(drop=True),
+            start=None if start is None else every.iloc[count:].reset_index(drop=True),
             reference=chosen,
             reference_origin=origin,
             truth=sets,
@@ -158,15 +159,15 @@ class Front:
         Over all points, or those of one method; for two or three objectives. The level 0.5 is the median front. Raises
         `DataError` where there is only one seed: it has no spread.
         """
-        rows = self.by_seed if method is None else self.by_seed[self.by_seed["method"] == self._known(method)]
-        if rows["seed"].nunique() < 2:
+        rows = self.by_seed
+        if method is not None and self._known(method) != "all":
+            rows = rows.loc[rows["method"] == method]
+        numbers, seeds = pd.factorize(rows["seed"])
+        if len(seeds) < 2:
             raise DataError("attainment: found one seed, expected at least two. Train with more seeds.")
-        sets = torch.from_numpy(pd.factorize(rows["seed"])[0].astype(np.int64))
-        surfaces = fronts.attainment(self._means(rows), sets, levels=levels)
-        parts = [
-            pd.DataFrame(rows.numpy(), columns=list(self.objectives)).assign(level=at) for at, rows in surfaces.items()
-        ]
-        return pd.concat(parts, ignore_index=True)[["level", *self.objectives]]
+        surfaces = fronts.attainment(self._means(rows), torch.tensor(numbers), levels=levels)
+        found = [(level, *vector) for level, vectors in surfaces.items() for vector in vectors.tolist()]
+        return pd.DataFrame(found, columns=["level", *self.objectives])
 
     def correlations(self) -> pd.DataFrame:
         """Return Spearman's rank correlation of weight i with score i, method x objective, over the points of a method.
@@ -207,7 +208,7 @@ class Front:
                 {
                     "method": method,
                     "points": len(part),
-                    "nondominated": int(part["nondominated"].sum()),
+                    "nondominated": part["nondominated"].tolist().count(True),
                     "hypervolume": float(fronts.hypervolume(self._means(part), reference=self.reference)),
                     **({"distance": part["distance"].mean(), "nearest": part["distance"].min()} if self.truth else {}),
                 }
@@ -250,6 +251,5 @@ def _column(rows: pd.DataFrame, name: str) -> Float64[Tensor, " k"]:
     return torch.tensor(rows[name].to_numpy(dtype=np.float64))
 
 
-def _bounded(scores: pd.DataFrame) -> bool:
-    values = scores.to_numpy(dtype=np.float64)
-    return bool(np.all((values >= 0) & (values <= 1) | np.isnan(values)))
+def _bounded(scores: np.ndarray) -> bool:
+    return bool(np.all((scores >= 0) & (scores <= 1) | np.isnan(scores)))

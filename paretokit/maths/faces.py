@@ -51,9 +51,7 @@ class _Kink(NamedTuple):
     """What lies around a mixture with G_p = 0."""
 
     products: Float64[Tensor, " m"]  # <g_i, d>, where d is g_0 without its part along the face
-    rest: (
-        Minimum | None
-    )  # of the vectors outside the face, without their parts along it; None where it is >= 0 at sight
+    rest: Minimum | None  # of the other vectors, without their parts along the face; None where plainly not below 0
     direction: Float64[Tensor, " m"] | None  # in which Phi changes at the rate `rest.value`
 
 
@@ -241,5 +239,5 @@ def _kink(point: Float64[Tensor, " m"], problem: Problem) -> _Kink:
     mixture = torch.zeros(m, dtype=torch.float64).index_copy(0, others, rest.mixture)
     # along the face: cancel what the mixture brings, and go down g_0 in proportion to what it keeps
     length = float(_roots(mixture[None], problem._replace(gram=across)))
-    inner = torch.stack(along, dim=1) @ mixture + (length / room**0.5 if length else 0.0) * along_g0
+    inner = torch.stack(along, dim=1) @ mixture + (length / room**0.5 if room > 0 else 0.0) * along_g0
     return _Kink(linear, rest, mixture - point - steps.T @ inner)

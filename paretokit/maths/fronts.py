@@ -110,12 +110,13 @@ def attainment(
             f"attainment: found scores of shape {tuple(points.shape)}, expected [k >= 1, 2 or 3]. "
             "Choose two or three objectives."
         )
+    order = sets.cpu().argsort(stable=True)  # moocore takes each run of equal labels in sorted order for one set
     surfaces = {}
     for level in levels:
         if not 0 < level <= 1:
             raise ConfigError(f"attainment: found the level {level!r}, expected 0 < level <= 1. A median is 0.5.")
         # moocore minimises here and knows no other way
-        surface = moocore.eaf((-points).numpy(), sets=sets.cpu().numpy(), percentiles=[100 * level])
+        surface = moocore.eaf((-points[order]).numpy(), sets=sets.cpu()[order].numpy(), percentiles=[100 * level])
         rows = -torch.from_numpy(surface[:, :-1].copy())
         surfaces[level] = rows[_lexicographic(rows)]
     return surfaces

@@ -29,7 +29,7 @@ def gramian(rows: Sequence[Tensor]) -> Float[Tensor, "m m"]:
             [-5.,  2.]])
     """
     _check(rows)
-    parts = [_wide(row.detach()).flatten(start_dim=1) for row in rows]
+    parts = [_wide(row.detach()).reshape(len(row), -1) for row in rows]
     gram = sum((part @ part.T for part in parts[1:]), parts[0] @ parts[0].T)
     return (gram + gram.T) / 2
 

@@ -7,6 +7,8 @@ name or a sequence; everything past this module is a vector. Imports: torch, `sh
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import isfinite
+from numbers import Real
+from typing import Any
 
 import torch
 
@@ -19,7 +21,7 @@ TOLERANCE = 1e-6  # on the sum of weights
 
 
 def resolve(
-    weights: Mapping[str, float] | Sequence[float] | Float[Tensor, " m"],
+    weights: Mapping[str, Any] | Sequence[Any] | Float[Tensor, " m"],
     objectives: Sequence[str],
     *,
     place: str = "weights",
@@ -44,7 +46,7 @@ def resolve(
     return tuple(validate(weights, names=names, place=place).tolist())
 
 
-def _by_name(weights: Mapping[str, float], names: tuple[str, ...], *, place: str) -> list[float]:
+def _by_name(weights: Mapping[str, Any], names: tuple[str, ...], *, place: str) -> list[Any]:
     listed = ", ".join(names)
     for name in weights:
         if name not in names:
@@ -62,7 +64,7 @@ def _by_name(weights: Mapping[str, float], names: tuple[str, ...], *, place: str
 
 
 def validate(
-    weights: Sequence[float] | Float[Tensor, " m"],
+    weights: Sequence[Any] | Float[Tensor, " m"],
     *,
     names: Sequence[str] | None = None,
     size: int | None = None,
@@ -92,7 +94,7 @@ def validate(
         )
     for index, value in enumerate(values):
         label = names[index] if names is not None else f"objective {index}"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value < 0:
             raise WeightsError(
                 f"{place}: found {value!r} for {label}, expected a finite number >= 0. Change that weight."
             )

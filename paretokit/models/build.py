@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import ConfigError, ModelError, suggestion
@@ -18,6 +17,7 @@ __all__ = ["assemble", "pick_device", "pick_dtype", "read_model", "read_tokenize
 
 ADAPTERS = ("lora", "full", "none")
 ATTENTIONS = ("sdpa", "eager")
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -78,7 +78,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+    except Exception as error:  # the libraries raise many kinds; each means that the model is unfit
         raise ModelError(
             f"model {str(folder)!r}: cannot be read ({_first_line(error)}). Expected a transformers folder of a causal "
             "language model with config.json and safetensors weights."
@@ -95,10 +95,15 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the fast tokenizer in `folder`; `ModelError` where there is none."""
+    if not any((folder / name).exists() for name in VOCABULARIES):  # transformers would make one that knows no token
+        raise ModelError(
+            f"tokenizer in {str(folder)!r}: found no file with a vocabulary, expected tokenizer.json. "
+            "Save the tokenizer beside the model."
+        )
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, TypeError) as error:
+    except Exception as error:  # as above
         raise ModelError(f"tokenizer in {str(folder)!r}: cannot be read ({_first_line(error)}).") from error
     if not tokenizer.is_fast:
         raise ModelError(
@@ -121,6 +126,12 @@ def assemble(
     """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable."""
     base = Base(name, read, description=description or name)
     model = read().eval().requires_grad_(adapter == "full")
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ModelError(
+            f"model {name!r}: its tokenizer has {len(tokenizer)} tokens, but its embedding only {rows}. "
+            "Use the tokenizer that belongs to the model."
+        )
     trained = torch.float64 if model.dtype == torch.float64 else torch.float32
     kind = "lora" if isinstance(adapter, LoraConfig) else adapter
     if kind == "lora":

@@ -20,14 +20,14 @@ from transformers.pytorch_utils import Conv1D
 
 from paretokit.errors import ConfigError
 
-__all__ = ["ADAPTER", "attach", "default_config", "lora_layers", "merged", "portable_name", "reset"]
+__all__ = ["ADAPTER", "FIELDS", "attach", "default_config", "lora_layers", "merged", "portable_name", "reset"]
 
 ADAPTER = "default"
 RANK, ALPHA = 16, 32
 
-# every other field of LoraConfig has to keep its default
-_FREE = {"r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
-_FREE |= {"rank_pattern", "alpha_pattern", "fan_in_fan_out"}
+# what may be chosen; every other field of LoraConfig has to keep its default
+FIELDS = ("r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+FIELDS += ("rank_pattern", "alpha_pattern", "fan_in_fan_out")
 _BOOKKEEPING = {"task_type", "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"}
 _BOOKKEEPING |= {"inference_mode"}
 
@@ -41,7 +41,7 @@ def check_config(config: LoraConfig) -> None:
     """Raise `ConfigError` for a setting with which switching off, mixing or merging would not be exact."""
     plain = LoraConfig()
     for field in dataclasses.fields(LoraConfig):
-        if field.name in _FREE | _BOOKKEEPING:
+        if field.name in FIELDS or field.name in _BOOKKEEPING:
             continue
         found, expected = getattr(config, field.name), getattr(plain, field.name)
         if found != expected:
@@ -57,6 +57,7 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
     The global random state is left as it was. Raises `ConfigError` where `config` is unfit or targets no linear layer.
     """
     check_config(config)
+    output = model.get_output_embeddings()
     config = dataclasses.replace(config, target_modules=config.target_modules or "all-linear")
     config.task_type, config.inference_mode = TaskType.CAUSAL_LM, False
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws a start that `reset` replaces
@@ -65,7 +66,6 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
             wrapped = get_peft_model(model, config, adapter_name=ADAPTER)
         except ValueError as error:
             raise ConfigError(f"adapter: peft refuses this LoraConfig: {' '.join(str(error).split())}") from error
-    output = model.get_output_embeddings()
     for name, layer in lora_layers(wrapped):
         if not isinstance(layer.base_layer, torch.nn.Linear | Conv1D) or layer.base_layer is output:
             raise ConfigError(

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from paretokit.errors import DataError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models import lora, saving
-from paretokit.models.base import Base, named_weights, weights_hash
+from paretokit.models.base import Base, checksum, named_weights, weights_hash
 from paretokit.rows import Rows, pad_rows
 from paretokit.shapes import Float, Float64, Tensor
 from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
@@ -207,13 +207,13 @@ class Policy:
             sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
         return sums
 
-    def _stamp(self) -> dict[str, tuple[int, int]]:
-        """Where each trainable tensor lies and how often it was written to in place."""
-        return {name: (p.data_ptr(), p._version) for name, p in self.trainable.items()}
+    def _stamp(self) -> list[int]:
+        """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""
+        return [checksum(p) for p in self.trainable.values()] if self.adapter == "full" else []
 
     def _at_base(self) -> bool:
-        """Whether the model without its adapter is still the base. Writing through `parameter.data` goes unnoticed."""
-        return self.adapter != "full" or (self._stamps is not None and self._stamps == self._stamp())
+        """Whether the model without its adapter is still the base."""
+        return self._stamps == self._stamp()
 
 
 def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int) -> Float[Tensor, " N"]:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from paretokit.errors import ModelError, StoreError
+from paretokit.models import lora
 from paretokit.models.quiet import quiet
 from paretokit.shapes import Tensor
 
@@ -30,8 +31,6 @@ __all__ = ["SavedPolicy", "check_state", "export", "new_folder", "read_policy_fi
 
 FORMAT = 1
 POLICY_FILE = "policy.json"
-_LORA_FIELDS = ("r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-_LORA_FIELDS += ("rank_pattern", "alpha_pattern", "fan_in_fan_out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +64,16 @@ def save(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
         base_hash=policy.base_hash,
         base_dtype=str(policy.model.dtype).removeprefix("torch."),
         adapter=policy.adapter,
-        lora=None if config is None else {name: _plain(getattr(config, name)) for name in _LORA_FIELDS},
+        lora=None if config is None else {name: _plain(getattr(config, name)) for name in lora.FIELDS},
     )
     with new_folder(folder, replaces=POLICY_FILE) as place:
         if policy.trainable:
             state = {name: tensor.contiguous() for name, tensor in policy.trainable_state().items()}
             save_file(state, place / saved.weights_file, metadata={"format": "pt"})
         if config is not None:
-            config.save_pretrained(str(place))
-        text = json.dumps(dataclasses.asdict(saved), indent=2)
-        (place / POLICY_FILE).write_text(text + "\n", encoding="utf-8")
+            content = {name: _plain(value) for name, value in config.to_dict().items()}
+            (place / "adapter_config.json").write_text(_json(content), encoding="utf-8")
+        (place / POLICY_FILE).write_text(_json(dataclasses.asdict(saved)), encoding="utf-8")
 
 
 def export(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
@@ -172,6 +171,10 @@ def _may_replace(folder: Path, *, marker: str | None) -> bool:
 
 def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set) else value
+
+
+def _json(content: Mapping[str, object]) -> str:
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _few(what: str, names: list[str], *, shown: int = 3) -> str:

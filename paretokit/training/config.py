@@ -67,8 +67,11 @@ class TrainConfig:
     c: float = _option(
         0.4, "radius of the conflict correction, relative to the preferred gradient", check=_real(0, 1), expected="0 <= c < 1"
     )
-    max_length: int = _option(
-        512, "tokens of prompt and response together; what is longer is cut, and counted", check=_whole(2), expected="a whole number >= 2"
+    max_length: int | None = _option(
+        None,
+        "tokens of prompt and response together; what is longer is cut, and counted (default: 512, or the model's context)",
+        check=_optional(_whole(2)),
+        expected="a whole number >= 2, or nothing",
     )
     max_grad_norm: float = _option(
         1.0, "the combined gradient is scaled down to this norm", check=_real(0, math.inf, low_open=True), expected="a number > 0"

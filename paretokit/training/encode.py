@@ -3,28 +3,42 @@
 Imports: `texts`, `errors`; `models` and `preferences` by value.
 """
 
+from functools import lru_cache
+from typing import Any
+
 from paretokit.errors import ConfigError, DataError
 from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
-from paretokit.texts import EncodedPair, encode_pair
+from paretokit.texts import EncodedPair
 
 
-def encode_preferences(policy: Policy, preferences: Preferences, *, max_length: int) -> tuple[EncodedPair, ...]:
-    """Return the pairs as token ids, in order; prompt and response together hold at most `max_length` tokens.
+DEFAULT_LENGTH = 512
 
-    What is cut stands in each pair. Raises `ConfigError` where `max_length` exceeds the model's context, and `DataError`,
-    naming the pair, for a response that alone is longer than the model can read: cutting most of it away would train on
-    something else than the data say.
+
+def length_limit(policy: Policy, max_length: int | None) -> int:
+    """Return how many tokens of prompt and response are read: `max_length`, or 512 where that is None and the model can.
+
+    Raises `ConfigError` where `max_length` exceeds the model's context.
     """
+    if max_length is None:
+        return min(DEFAULT_LENGTH, policy.context_length)
     if max_length > policy.context_length:
         raise ConfigError(
             f"max_length: found {max_length}, expected at most {policy.context_length}, the context of {policy.source}. "
             "Lower max_length."
         )
-    pairs = tuple(
-        encode_pair(policy.tokenizer, prompt, a, b, max_length=max_length)
-        for prompt, a, b in zip(preferences.prompts, preferences.responses_a, preferences.responses_b, strict=True)
-    )
+    return max_length
+
+
+def encode_preferences(policy: Policy, preferences: Preferences, *, max_length: int | None) -> tuple[EncodedPair, ...]:
+    """Return the pairs as token ids, in order; prompt and response together hold at most `length_limit` tokens.
+
+    What is cut stands in each pair. Raises `ConfigError` where `max_length` exceeds the model's context, and `DataError`,
+    naming the pair, for a response that alone is longer than the model can read: cutting most of it away would train on
+    something else than the data say.
+    """
+    limit = length_limit(policy, max_length)
+    pairs = _encoded(policy.tokenizer, preferences, limit)
     for index, pair in enumerate(pairs):
         for side, response, cut in (("a", pair.response_a, pair.cut_a), ("b", pair.response_b, pair.cut_b)):
             if len(response) + cut > policy.context_length:
@@ -33,3 +47,9 @@ def encode_preferences(policy: Policy, preferences: Preferences, *, max_length: 
                     f"{policy.context_length}, the context of {policy.source}. Shorten the response or leave the pair out."
                 )
     return pairs
+
+
+@lru_cache(maxsize=8)
+def _encoded(tokenizer: Any, preferences: Preferences, limit: int) -> tuple[EncodedPair, ...]:
+    """The pairs of a data set, encoded once per tokenizer and length: a sweep trains on the same pairs again and again."""
+    return preferences.encode(tokenizer, max_length=limit)

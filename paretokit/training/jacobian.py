@@ -1,11 +1,15 @@
 """The gradients of m preference losses with respect to the trainable parameters, and what is needed of them.
 
-One forward pass gives the margins of P pairs; a DPO-type loss sees a pair only through its margin, so the m losses are
-functions of one vector [P]. This version runs one backward pass per objective over the shared forward graph. Rows of
-micro-batches are added, and the Gramian is taken once, of the sum. Imports: `maths`; `models` and `preferences` by value.
+One forward pass gives the margins of P pairs; a DPO-type loss sees a pair only through its margin, so g_i = sum_b c_ib h_b
+with the slope c_ib = dL_i / d margin_b, known after the forward pass, and h_b = grad margin_b, the same for all objectives.
+Where all that is trained are linear layers inside the rows, as with LoRA, one backward pass gives every h_b in a form that
+is contracted per objective layer by layer (`row_contraction`); otherwise each objective has a backward pass of its own over
+the shared graph (`separate_passes`). Both are exact. Rows of micro-batches are added, and the Gramian is taken once, of the
+sum. Imports: `maths`; `models` and `preferences` by value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import NamedTuple
 
@@ -40,24 +44,92 @@ def margins(policy: Policy, batch: Batch) -> Float[Tensor, " P"]:
 
 
 def objective_jacobian(policy: Policy, batch: Batch, *, beta: float, judged: Int[Tensor, " m"]) -> Jacobian:
-    """Return the losses of a batch and the gradient of each objective's mean loss, one backward pass per objective.
+    """Return the losses of a batch and the gradient of each objective's mean loss.
 
     L_i = sum over the pairs judged on i of -log sigmoid(beta * label * margin), divided by `judged[i]`: the number of pairs
     judged on i in the *whole* optimizer batch, so that the rows of micro-batches add up to those of the big batch. An
     objective without a judged pair in this batch gets a zero row. Source: RACO (arXiv 2602.02495), section 3.
     """
     parameters = list(policy.trainable.values())
-    delta = margins(policy, batch)
-    losses = dpo(delta, batch.labels.to(delta.dtype), beta=beta)
-    present = [index for index, row in enumerate(batch.labels.isfinite().any(dim=1).tolist()) if row]
-    rows = tuple(parameter.new_zeros((len(losses), *parameter.shape)) for parameter in parameters)
+    with _recorded(policy) as calls:
+        delta = margins(policy, batch)
+    count = len(batch.pair_ids)
+    spread = delta.detach().expand(len(batch.labels), count).clone().requires_grad_()
+    losses = torch.stack([dpo(row, labels[None], beta=beta)[0] for row, labels in zip(spread, batch.labels.to(delta.dtype))])
+    (slopes,) = torch.autograd.grad(losses.sum(), spread)
+    slopes = slopes / judged.clamp(min=1)[:, None]  # c_ib [m, P]
+    rows = row_contraction(parameters, delta, slopes, calls, width=2 * count)
+    if rows is None:
+        rows = separate_passes(parameters, delta, slopes)
+    return Jacobian(losses.detach(), delta.detach(), rows)
+
+
+def separate_passes(parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"]) -> tuple[Tensor, ...]:
+    """Return the rows by one backward pass per objective; an objective whose slopes are all zero needs none."""
+    rows = tuple(parameter.new_zeros((len(slopes), *parameter.shape)) for parameter in parameters)
+    present = slopes.any(dim=1).nonzero().flatten().tolist()
     for index in present:
-        total = losses[index].sum() / judged[index]
-        gradients = torch.autograd.grad(total, parameters, retain_graph=index != present[-1], allow_unused=True)
+        last = index == present[-1]
+        gradients = torch.autograd.grad(delta, parameters, slopes[index], retain_graph=not last, allow_unused=True)
         for row, gradient in zip(rows, gradients, strict=True):
             if gradient is not None:
                 row[index] = gradient
-    return Jacobian(losses.detach(), delta.detach(), rows)
+    return rows
+
+
+class Call(NamedTuple):
+    """One use of a trainable linear layer in a forward pass: y = x W'."""
+
+    weight: Tensor  # [out, in]
+    inputs: Tensor  # x, [R, T, in]
+    outputs: Tensor  # y, [R, T, out]
+
+
+@contextmanager
+def _recorded(policy: Policy) -> Iterator[list[Call]]:
+    """Note the calls of the linear layers that hold trainable weights."""
+    trainable = {id(parameter) for parameter in policy.trainable.values()}
+    calls: list[Call] = []
+
+    def note(module: torch.nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+        assert isinstance(module, torch.nn.Linear)
+        calls.append(Call(module.weight, inputs[0].detach(), outputs))
+
+    layers = [part for part in policy.model.modules() if isinstance(part, torch.nn.Linear) and id(part.weight) in trainable]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def row_contraction(
+    parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"], calls: Sequence[Call], *, width: int
+) -> tuple[Tensor, ...] | None:
+    """Return the rows by one backward pass for all objectives, or None where they cannot be had that way.
+
+    With unit cotangent on every margin, a linear layer's output gradient d in row r is that of the row's own pair b, so
+    dW_i = sum_r c_ib(r) d_r' x_r: one [out, in] matrix per row, weighted per objective. It needs every trainable parameter to
+    be the weight of a linear layer called once, on [R, T, in] with one response per row, R = `width` = 2 P: rows r and P + r
+    belong to pair r. Source: RACO notes, section 10, "one backward for all objectives".
+    """
+    by_weight = {id(call.weight): call for call in calls}
+    plain = len(by_weight) == len(calls) == len(parameters) and all(id(p) in by_weight for p in parameters)
+    if not plain or any(call.inputs.dim() != 3 or len(call.inputs) != width or not call.outputs.requires_grad for call in calls):
+        return None
+    ordered = [by_weight[id(parameter)] for parameter in parameters]
+    outputs = [call.outputs for call in ordered]
+    gradients = torch.autograd.grad(delta.sum(), outputs, allow_unused=True)
+    per_row = slopes.repeat(1, 2)  # c of each row's pair, [m, R]
+    rows = []
+    for call, gradient in zip(ordered, gradients, strict=True):
+        if gradient is None:
+            rows.append(call.weight.new_zeros((len(slopes), *call.weight.shape)))
+            continue
+        outer = gradient.to(call.weight.dtype).transpose(1, 2) @ call.inputs.to(call.weight.dtype)  # [R, out, in]
+        rows.append((per_row.to(outer.dtype) @ outer.flatten(1)).view(len(slopes), *call.weight.shape))
+    return tuple(rows)
 
 
 def add(parts: Sequence[Jacobian]) -> Jacobian:

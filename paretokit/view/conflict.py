@@ -48,7 +48,9 @@ def conflict_view(source: Any) -> ConflictView:
     named = named_records(source)
     objectives = next(iter(named.values()))[0].objectives
     if len(objectives) < 2:
-        raise DataError(f"conflict: found one objective, {objectives[0]!r}; one alone conflicts with nothing. Use two.")
+        raise DataError(
+            f"conflict: found one objective, {', '.join(objectives)!r}; one alone conflicts with nothing. Use two."
+        )
     pairs = tuple(f"{first} and {second}" for first, second in combinations(objectives, 2))
     runs = tuple(_run_conflict(label, records) for label, records in named.items())
     return ConflictView(objectives=objectives, pairs=pairs, runs=runs, alt=_alt(pairs, runs))
@@ -78,7 +80,7 @@ def draw_conflict(view: ConflictView, *, theme: Theme = "auto") -> go.Figure:
     figure.update_annotations(font_size=13)
     title, subtitle = heading(view.runs[0])
     figure.update_layout(layout(theme=theme, height=860, title=title, subtitle=subtitle, top=150, bottom=60))
-    upper, middle = figure.layout.yaxis.domain, figure.layout.yaxis2.domain
+    upper, middle = (next(figure.select_yaxes(row=row, col=1)).domain for row in (1, 2))
     across = {"orientation": "h", "xanchor": "left", "x": 0, "yref": "paper"}
     figure.update_layout(
         legend={**across, "y": upper[1] + 0.035, "yanchor": "bottom"},
@@ -88,8 +90,10 @@ def draw_conflict(view: ConflictView, *, theme: Theme = "auto") -> go.Figure:
     figure.update_yaxes(range=[-1.05, 1.05], row=1, col=1).update_yaxes(range=[-0.03, 1.03], row=2)
     figure.update_yaxes(rangemode="tozero", row=3, col=1).update_xaxes(title_text="step", row=3, col=1)
     if len(view.runs) > 1:
-        figure.update_layout(updatemenus=[_menu(view, traces=len(figure.data) // len(view.runs), theme=theme)])
-    return figure.add_hline(y=0, row=1, col=1, line={"color": LINE, "width": 1})
+        figure.update_layout(
+            updatemenus=[_menu(view, traces=len(tuple(figure.select_traces())) // len(view.runs), theme=theme)]
+        )
+    return figure.update_yaxes(zeroline=True, zerolinecolor=LINE, zerolinewidth=1, row=1, col=1)
 
 
 def percent(share: float) -> str:

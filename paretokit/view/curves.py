@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from paretokit.errors import DataError
 from paretokit.training.records import StepRecord
 from paretokit.view.front_view import plural
-from paretokit.view.theme import Style, Theme, axis, layout, method_styles, plain, transparent
+from paretokit.view.theme import LINE, Style, Theme, axis, layout, method_styles, plain, transparent
 
 Numbers = tuple[float | None, ...]  # one per step; None where the quantity is not defined
 
@@ -124,7 +124,12 @@ def draw_curves(view: CurvesView, *, theme: Theme = "auto") -> go.Figure:
     figure.update_xaxes(axis()).update_yaxes(axis())
     for row, (_, name) in enumerate(ROWS, start=1):
         figure.update_yaxes(title_text=name, row=row, col=1)
-    figure.add_hline(y=math.log(2), row=1, col="all", line={"color": "#808080", "dash": "dot", "width": 1})
+    for column in range(1, columns + 1):
+        suffix = "" if column == 1 else str(column)
+        figure.add_shape(
+            type="line", xref=f"x{suffix} domain", yref=f"y{suffix}", x0=0, x1=1, y0=math.log(2), y1=math.log(2),
+            line={"color": LINE, "dash": "dot", "width": 1},
+        )  # fmt: skip
     figure.update_yaxes(title_text="margin (nats)", row=rows, col=1)
     return figure.update_xaxes(title_text="step", row=rows, col=1)
 

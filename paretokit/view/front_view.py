@@ -156,7 +156,7 @@ def _point(front: Front, row: dict[str, Any], *, sample: tuple[str, str] | None 
 def _rows(front: Front, row: dict[str, Any]) -> pd.DataFrame:
     rows = front.scores
     for name in front.by:
-        rows = rows[rows[name] == row[name]]
+        rows = rows.loc[rows[name] == row[name]]
     return rows
 
 
@@ -224,7 +224,7 @@ def _caption(front: Front, *, panels: int) -> str:
 def _alt(front: Front) -> str:
     count, good = len(front.points), int(front.nondominated.sum())
     summary = front.summary()
-    volumes = ", ".join(f"{row.method} {row.hypervolume:.3f}" for row in summary.itertuples())
+    volumes = ", ".join(f"{row['method']} {row['hypervolume']:.3f}" for row in summary.to_dict("records"))
     sentence = (
         f"Of {plural(count, 'point')}, {good} {'is' if good == 1 else 'are'} not dominated; hypervolume {volumes}"
     )
@@ -236,7 +236,5 @@ def _alt(front: Front) -> str:
         sentence += f"; nearest to the true front is {name}, at a distance of {row['distance']:.3f}"
     if front.start is not None:
         moves = front.moves()
-        sentence += (
-            f"; {int(moves['moved'].sum())} of {len(moves)} scores differ from the start by more than their interval"
-        )
+        sentence += f"; {moves['moved'].tolist().count(True)} of {len(moves)} scores differ from the start by more than their interval"
     return sentence + "."

@@ -120,7 +120,8 @@ button {{ font: inherit; color: var(--ink); background: var(--card); border: 1px
 :focus-visible {{ outline: 2px solid #56b4e9; outline-offset: 2px; }}
 .js-plotly-plot text {{ fill: var(--ink) !important; }}
 .js-plotly-plot .hoverlayer path {{ fill: var(--card) !important; stroke: var(--line) !important; }}
-.js-plotly-plot .updatemenu-item-rect {{ fill: var(--card) !important; stroke: var(--line) !important; }}
+.js-plotly-plot .updatemenu-item-rect {{
+  fill: var(--card) !important; fill-opacity: 1 !important; stroke: var(--line) !important; }}
 .js-plotly-plot .modebar-group {{ background: transparent !important; }}
 .js-plotly-plot .modebar-btn path {{ fill: var(--soft) !important; }}
 """

@@ -50,8 +50,9 @@ def samples_view(
     training to the same prompts. Raises `DataError` for a table without texts, or without the named scores.
     """
     names = score_columns(frame) if objectives is None else tuple(objectives)
-    for place, table in (("samples", frame), ("start", start)):
-        for name in ("prompt_index", "prompt", "text", *names) if table is not None else ():
+    tables = [("samples", frame), *([] if start is None else [("start", start)])]
+    for place, table in tables:
+        for name in ("prompt_index", "prompt", "text", *names):
             if name not in table.columns:
                 raise DataError(
                     f"{place}: found no column {name!r}; there are {', '.join(map(str, table.columns)) or 'none'}."

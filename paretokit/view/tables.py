@@ -101,15 +101,16 @@ def moves_table(front: Front) -> Table:
     keys = [name for name in front.by if not (weights and name.startswith("weight_"))]
     rows = []
     moves = front.moves()
-    for key, part in moves.groupby(list(front.by), sort=False):
-        values = dict(zip(front.by, key, strict=True))
-        cells = [str(values[name]) for name in keys]
-        cells += [_short_weights([values[f"weight_{name}"] for name in front.objectives])] if weights else []
-        cells += [f"{row.difference:+.3f}{'*' if row.moved else ' '}" for row in part.itertuples()]
+    records = moves.to_dict("records")
+    for place in range(0, len(records), len(front.objectives)):  # one record per point and objective, in order
+        part = records[place : place + len(front.objectives)]
+        cells = [str(part[0][name]) for name in keys]
+        cells += [_short_weights([part[0][f"weight_{name}"] for name in front.objectives])] if weights else []
+        cells += [f"{row['difference']:+.3f}{'*' if row['moved'] else ' '}" for row in part]
         rows.append(tuple(cells))
     names = (*keys, *(["weights"] if weights else []), *front.objectives)
     text = len(keys) + weights
-    moved = f"{int(moves['moved'].sum())} of {len(moves)}"
+    moved = f"{moves['moved'].tolist().count(True)} of {len(moves)}"
     note = f"* the 95 % interval of the difference, over the same prompts, excludes 0: {moved}."
     return Table("Moved from the start", names, tuple(rows), (*[False] * text, *[True] * (len(names) - text)), note)
 

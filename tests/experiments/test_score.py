@@ -48,8 +48,8 @@ def test_what_is_no_finite_number_is_refused(found):
     with pytest.raises(DataError) as error:
         score([Made("p", "x", copy=3, prompt_index=7)], {"odd": lambda prompt, text: found})
     assert str(error.value) == (
-        f"scorer 'odd', prompt 7, copy 3: found {found!r}, expected a finite number, or NaN for a text that is not judged. "
-        "Correct the scorer."
+        f"scorer 'odd', prompt 7, copy 3: found {found!r}, expected a finite number, or NaN for a text that is not "
+        "judged. Correct the scorer."
     )
 
 

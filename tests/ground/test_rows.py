@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretokit.errors import DataError
@@ -12,6 +12,7 @@ TOKENS = st.lists(st.integers(0, 50), min_size=1, max_size=9)
 SEQUENCES = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(SEQUENCES)
 def test_rows_hold_prompt_then_response_and_nothing_else(sequences):
     rows = pad_rows(*zip(*sequences, strict=True))
@@ -22,6 +23,7 @@ def test_rows_hold_prompt_then_response_and_nothing_else(sequences):
         assert positions[segments > 0].tolist() == list(range(len(prompt) + len(response)))
 
 
+@settings(deadline=None)
 @given(SEQUENCES)
 def test_scored_tokens_are_the_response_tokens_of_each_sequence(sequences):
     rows = pad_rows(*zip(*sequences, strict=True))
@@ -29,6 +31,7 @@ def test_scored_tokens_are_the_response_tokens_of_each_sequence(sequences):
         assert rows.targets[rows.sequence == index].tolist() == response
 
 
+@settings(deadline=None)
 @given(SEQUENCES)
 def test_each_scored_token_follows_its_predicting_position_in_its_own_row(sequences):
     rows = pad_rows(*zip(*sequences, strict=True))
@@ -39,6 +42,7 @@ def test_each_scored_token_follows_its_predicting_position_in_its_own_row(sequen
     assert len(rows.predicting.unique()) == len(rows.predicting)
 
 
+@settings(deadline=None)
 @given(SEQUENCES, TOKENS)
 def test_a_longer_neighbour_changes_only_the_padding(sequences, response):
     alone = pad_rows(*zip(*sequences, strict=True))

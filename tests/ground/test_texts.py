@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.toy_tokenizers import FAMILIES, ids, toy_tokenizer
 
@@ -106,6 +106,12 @@ def test_response_is_its_tokens_and_one_end_token(family, chat, token):
     assert encode_response(tokenizer, "", chat=chat) == ids(family, token)
 
 
+def test_the_first_special_token_behind_the_message_is_the_end_of_turn():
+    tokenizer = copy.deepcopy(toy_tokenizer("chatml"))
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n<|im_end|>\n<|endoftext|>{% endfor %}"
+    assert (end_token(tokenizer, chat=True),) == ids("chatml", "<|im_end|>")
+
+
 def test_every_end_ends_a_generation():
     assert end_tokens(toy_tokenizer("llama3")) == set(ids("llama3", "<|eot_id|>", "<|end_of_text|>"))
     assert end_tokens(toy_tokenizer("chatml")) == set(ids("chatml", "<|im_end|>"))
@@ -128,6 +134,7 @@ def assert_text_adds_no_special_token(tokenizer, with_text, without_text):
     assert found == expected
 
 
+@settings(deadline=None)
 @given(TRICKY, st.sampled_from(WITH_TEMPLATE))
 def test_special_tokens_in_messages_are_text(text, family):
     tokenizer = toy_tokenizer(family)
@@ -136,6 +143,7 @@ def test_special_tokens_in_messages_are_text(text, family):
     )
 
 
+@settings(deadline=None)
 @given(TRICKY, st.sampled_from(WITH_TEMPLATE))
 def test_special_tokens_in_responses_and_raw_prompts_are_text(text, family):
     tokenizer = toy_tokenizer(family)
@@ -172,6 +180,7 @@ def test_encoding_leaves_the_tokenizer_as_it_was():
 # --- and back ----------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(TRICKY, st.sampled_from(WITH_TEMPLATE))
 def test_decoding_gives_the_response_back(text, family):
     tokenizer = toy_tokenizer(family)

@@ -1,7 +1,7 @@
 """`encode_pair`: what stays, what goes first, and that every token taken away is counted."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.toy_tokenizers import ids, toy_tokenizer
 
@@ -40,6 +40,7 @@ def assert_adds_up(pair, tokenizer, prompt, a, b, *, max_length):
         assert len(kept) + cut == len(whole)
 
 
+@settings(deadline=None)
 @given(chats(), SENTENCE, SENTENCE, FAMILY, LENGTH)
 def test_lengths_hold_and_counts_add_up(prompt, a, b, family, max_length):
     tokenizer = toy_tokenizer(family)
@@ -47,6 +48,7 @@ def test_lengths_hold_and_counts_add_up(prompt, a, b, family, max_length):
     assert_adds_up(pair, tokenizer, prompt, a, b, max_length=max_length)
 
 
+@settings(deadline=None)
 @given(SENTENCE, SENTENCE, SENTENCE, st.sampled_from(["llama3", "plain"]), st.integers(2, 60))
 def test_raw_text_is_cut_from_the_left_behind_bos(prompt, a, b, family, max_length):
     tokenizer = toy_tokenizer(family)
@@ -57,6 +59,7 @@ def test_raw_text_is_cut_from_the_left_behind_bos(prompt, a, b, family, max_leng
     assert pair.dropped_turns == 0
 
 
+@settings(deadline=None)
 @given(chats(system=True), SENTENCE, SENTENCE, LENGTH)
 def test_the_oldest_exchanges_go_first_then_the_last_turn_is_cut_from_the_left(prompt, a, b, max_length):
     tokenizer = toy_tokenizer("chatml")
@@ -64,16 +67,17 @@ def test_the_oldest_exchanges_go_first_then_the_last_turn_is_cut_from_the_left(p
     head, turns = (prompt[:1], prompt[1:]) if prompt[0]["role"] == "system" else ([], prompt)
     kept = turns[pair.dropped_turns :]
     assert kept[0]["role"] == "user"
-    allowed = {encode_prompt(tokenizer, [*head, *kept])}
     if len(kept) == 1:  # only then may the last turn lose its beginning
-        text = kept[0]["content"]
-        allowed |= {
-            encode_prompt(tokenizer, [*head, {"role": "user", "content": text[start:]}])
-            for start in range(len(text) + 1)
-        }
-    assert pair.prompt in allowed
+        text = tokenizer.decode(pair.prompt, clean_up_tokenization_spaces=False)
+        frame = tokenizer.decode(encode_prompt(tokenizer, [*head, {"role": "user", "content": ""}]))
+        end = "<|im_end|>\n<|im_start|>assistant\n"
+        rest = text.removeprefix(frame.removesuffix(end)).removesuffix(end)
+        assert kept[0]["content"].endswith(rest)
+        kept = [{"role": "user", "content": rest}]
+    assert pair.prompt == encode_prompt(tokenizer, [*head, *kept])
 
 
+@settings(deadline=None)
 @given(chats(system=True), SENTENCE, SENTENCE, LENGTH)
 def test_nothing_is_taken_away_without_need(prompt, a, b, max_length):
     tokenizer = toy_tokenizer("chatml")

@@ -99,6 +99,11 @@ def test_kinks_are_certified(problem, mixture, search):
     assert 0 <= found.value - found.bound <= 1e-15
 
 
+def test_bound_without_a_radius_is_that_of_the_linear_part():
+    problem = _kink([0, 0], [-1, 0], [2, 1], weights=[0.2, 0.4, 0.4], c=0.0)
+    assert lower_bound(torch.tensor([1.0, 0, 0], dtype=torch.float64), problem) == float(problem.linear.min())
+
+
 def test_bound_sees_a_wrong_mixture():
     problem = _problem("generic", 4, seed=3)
     wrong = torch.full((4,), 0.25, dtype=torch.float64)

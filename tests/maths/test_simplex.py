@@ -2,6 +2,7 @@
 
 from math import comb
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ def test_numbers_are_not_renormalised():
     assert resolve([0.2, 0.8 + 5e-7], ["a", "b"]) == (0.2, 0.8 + 5e-7)
     assert resolve(torch.tensor([0.25, 0.75]), ["a", "b"]) == (0.25, 0.75)
     assert resolve([1], ["a"]) == (1.0,)
+    assert resolve(list(np.array([0.25, 0.75], dtype=np.float32)), ["a", "b"]) == (0.25, 0.75)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The shipped `tiny` model: recorded files, a script that makes them, a tokenizer for any text, answers of the worlds."""
+"""The shipped `tiny` model: recorded files, the script that makes them, a tokenizer for any text, world answers."""
 
 import hashlib
 import importlib.util
@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paretokit.preferences.worlds import WORLDS, world
 from paretokit.preferences.worlds.build import content_of, part_of
+from paretokit.preferences.worlds.summaries import FACTS
 from paretokit.resources import data_path
 from paretokit.texts import decode, encode_prompt, encode_response, end_tokens
 
@@ -78,10 +79,23 @@ def test_the_script_makes_the_shipped_tokenizer(make, tokenizer):
     assert make.make_tokenizer(seed=make.SEED).get_vocab() == tokenizer.get_vocab()
 
 
-def test_training_prompts_are_those_of_the_part_sft(make, tokenizer):
-    for example in next(make.batches(tokenizer, seed=make.SEED)):
-        content = tokenizer.decode(example.prompt, skip_special_tokens=True)
+def test_training_prompts_are_those_of_the_part_sft(make):
+    """A rehearsal may cut a post; then it has fewer facts than any post of the other parts."""
+    generator = torch.Generator().manual_seed(7)
+    for _ in range(300):
+        content, answers = make._conversation(generator)
         assert part_of(content) == "sft"
+        assert len(answers) == make.ANSWERS_PER_PROMPT
+        cut, _ = make._rehearsal(generator)
+        assert cut.count(".") < FACTS or part_of(cut) == "sft"
+
+
+def test_batches_hold_prompts_with_answers(make, tokenizer):
+    batch = next(make.batches(tokenizer, seed=make.SEED))
+    assert len(batch) == make.BATCH
+    for example in batch:
+        assert tokenizer.decode(example.prompt[-1]) == "<|assistant|>"
+        assert example.answer[-1] == tokenizer.eos_token_id
 
 
 def test_the_model_is_a_small_llama_with_tied_embeddings(model, tokenizer):

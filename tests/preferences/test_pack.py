@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretokit.errors import DataError, ShapeError
@@ -36,6 +36,7 @@ def assert_holds(batch, pairs):
     assert len(batch.targets) == sum(len(pair.response_a) + len(pair.response_b) for pair in pairs)
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_each_token_belongs_to_exactly_one_response_of_one_pair(pairs):
     assert_holds(batch_of(pairs), pairs)
@@ -51,6 +52,7 @@ def test_the_check_rejects_exchanged_responses_and_padding_counted_as_text():
         assert_holds(batch._replace(segments=torch.ones_like(batch.segments)), [pair])
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_rows_are_those_of_pad_rows(pairs):
     batch = batch_of(pairs)
@@ -60,6 +62,7 @@ def test_rows_are_those_of_pad_rows(pairs):
         assert torch.equal(found, expected)
 
 
+@settings(deadline=None)
 @given(PAIRS, PAIRS)
 def test_a_pair_does_not_depend_on_its_neighbours(pairs, others):
     together = batch_of([*pairs, *others])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretokit.errors import ConfigError, DataError, ShapeError
@@ -195,6 +195,7 @@ def assert_no_prompt_in_both(train, test):
     assert not set(train.prompts) & set(test.prompts)
 
 
+@settings(deadline=None)
 @given(PROMPTS, st.integers(1, 8), st.integers(0, 2**32))
 def test_split_is_by_prompt_and_loses_nothing(prompts, test, seed):
     value = numbered(prompts)
@@ -266,6 +267,7 @@ def test_frame_holds_one_row_per_pair_and_reads_back():
     assert read_preferences(frame) == value
 
 
+@settings(deadline=None)
 @given(PROMPTS)
 def test_frames_of_any_preferences_read_back(prompts):
     value = numbered(prompts)

@@ -1,6 +1,7 @@
-"""Small, seeded data in the shape the view floor gets: score tables of a made-up world, and step records of a toy run."""
+"""Small, seeded data in the shape the view floor gets: score tables of a made-up world, step records of a toy run."""
 
 import math
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -70,9 +71,9 @@ def sweep_frame(
     strengths = {"raco": 0.4, "cagrad": 0.33, "linear": 0.28}
     parts = []
     for method in methods:
-        for weights in weightings:
+        for place, weights in enumerate(weightings):
             for seed in seeds:
-                run = f"{method}-s{seed}-{sum(map(_bits, weights)) % 10**10:010d}"
+                run = f"{method}-s{seed}-{place:010d}"
                 rows = score_frame(
                     weights,
                     method=method,
@@ -91,16 +92,18 @@ def start_frame(*, objectives: tuple[str, ...] = OBJECTIVES, **options: Any) -> 
     return score_frame((0.0,) * len(objectives), objectives=objectives, text="A dog.", **options)
 
 
-def demo_front(*, objectives: tuple[str, ...] = OBJECTIVES, seeds: tuple[int, ...] = (0,), truth: bool = True) -> Front:
-    """The front that the tests draw: 3 methods x 5 weightings, a start and a true front."""
+@cache
+def demo_front(
+    *, objectives: tuple[str, ...] = OBJECTIVES, seeds: tuple[int, ...] = (0,), truth: bool = True, prompts: int = 24
+) -> Front:
+    """A front as of the demo: 3 methods x 5 weightings, a start, a true front. Made once; not to be changed."""
     count = len(objectives)
-    weightings = tuple(w for w in WEIGHTINGS) if count == 3 else _weightings(count)
     return Front.from_scores(
-        sweep_frame(weightings=weightings, objectives=objectives, seeds=seeds),
+        sweep_frame(weightings=_weightings(count), objectives=objectives, seeds=seeds, prompts=prompts),
         by=["method", *(f"weight_{name}" for name in objectives)],
         objectives=objectives,
-        start=start_frame(objectives=objectives),
-        truth=truth_sets(objectives=count) if truth else None,
+        start=start_frame(objectives=objectives, prompts=prompts),
+        truth=truth_sets(objectives=count, prompts=prompts) if truth else None,
     )
 
 
@@ -115,7 +118,7 @@ def records(
     for step in range(1, steps + 1):
         mixture = np.eye(count)[step % count] if step % 3 == 0 else generator.dirichlet(np.ones(count) * 2)
         gradients = generator.normal(size=(count, 6))
-        cosines = np.corrcoef(gradients)
+        cosines = np.atleast_2d(np.corrcoef(gradients))
         made.append(
             StepRecord(
                 **{
@@ -159,8 +162,7 @@ def _bits(weight: float) -> int:
 
 
 def _weightings(count: int) -> tuple[tuple[float, ...], ...]:
-    even = (1 / count,) * count
-    tilted = (
-        [tuple(0.7 if i == j else 0.3 / (count - 1) for i in range(count)) for j in range(count)] if count > 1 else []
-    )
-    return (even, *tilted)
+    if count == 3:
+        return WEIGHTINGS
+    tilted = [tuple(0.7 if i == j else 0.3 / (count - 1) for i in range(count)) for j in range(count) if count > 1]
+    return ((1 / count,) * count, *tilted)

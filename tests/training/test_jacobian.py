@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
-from support.training_cases import moved_policy, pairs
+from support.training_cases import exact_policy, moved_policy, pairs
 
 from paretokit.maths.losses import dpo, judged
-from paretokit.models.tiny import random_policy
 from paretokit.preferences.pack import Batch, make_batch
 from paretokit.training.encode import encode_preferences
 from paretokit.training.jacobian import add, margins, objective_jacobian
@@ -46,7 +45,7 @@ def slow_rows(policy, preferences, *, beta):
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_rows_equal_separate_backward_passes(adapter):
-    policy = moved_policy(adapter="lora") if adapter == "lora" else random_policy(adapter="full", dtype=torch.float64)
+    policy = moved_policy() if adapter == "lora" else exact_policy(adapter="full")
     data = pairs(objectives=3)
     jacobian = objective_jacobian(policy, batch_of(policy, data), beta=0.7, judged=judged(data.labels))
     slow = slow_rows(policy, data, beta=0.7)
@@ -81,7 +80,7 @@ def _losses_at(policy, batch, data, directions, step):
 
 
 def test_at_the_start_losses_are_log_two_and_gradients_have_a_closed_form():
-    policy = random_policy(seed=1, dtype=torch.float64)
+    policy = exact_policy(seed=1)
     data = pairs(objectives=2)
     batch = batch_of(policy, data)
     counts = judged(data.labels)

@@ -12,7 +12,7 @@ FIRST_FOUR = [nth_style(index).colour for index in range(4)]
 @pytest.mark.parametrize("seen", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["all cones", "deuteranopia", "protanopia"])
 def test_method_colours_stay_apart(seen):
     assert_tell_apart(FIRST_FOUR[:3], seen=seen, least=35)
-    assert_tell_apart(FIRST_FOUR, seen=seen, least=20)
+    assert_tell_apart(FIRST_FOUR, seen=seen, least=15)
 
 
 @pytest.mark.parametrize("paper", PAPER.values())
