@@ -19,6 +19,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     command.add_argument("--world", default="summaries", choices=("summaries", "safety"), help="the task (default: summaries)")
     command.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds per point (default: 1)")
+    command.add_argument("--steps", type=int, help="optimizer steps per run (default: the preset of tiny)")
     command.add_argument("--store", default="demo-runs", help="folder of the runs; what is there is not run again")
     command.add_argument("--out", default="front.html", help="the page to write (default: front.html)")
     command.add_argument("--workers", type=int, help="processes, one thread each (default: one per core)")
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> None:
     began = perf_counter()
     progress = SweepProgress(shared.messages())
     with progress:
+        from paretokit.experiments.presets import preset
         from paretokit.experiments.store import Store
         from paretokit.experiments.sweep import sweep
         from paretokit.preferences.worlds import world
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
             methods=METHODS,
             weights=weightings(len(task.scorers)),
             seeds=range(options.seeds),
+            config=preset("tiny") if options.steps is None else preset("tiny").replace(steps=options.steps),
             store=store,
             workers=options.workers,
             on_event=progress.show,

@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from paretokit.cli import options as shared
@@ -43,8 +44,8 @@ def checks() -> list[tuple[str, str, bool]]:
     from paretokit.cache import cache_folder
     from paretokit.experiments.spec import versions
     from paretokit.models.load import load_policy
-    from paretokit.models.smollm2 import installed
-    from paretokit.preferences.worlds import names, world
+    from paretokit.models import smollm2
+    from paretokit.preferences.worlds import WORLDS, world
 
     def tiny() -> str:
         policy = load_policy("tiny", adapter="none")
@@ -57,8 +58,8 @@ def checks() -> list[tuple[str, str, bool]]:
         ("memory", _memory(), True),
         ("accelerator", "cuda" if torch.cuda.is_available() else "none (cpu)", True),
         _check("policy tiny", tiny),
-        ("policy smollm2", "installed" if installed() else "not installed: `make smollm2`", True),
-        *(_check(f"world {name}", lambda name=name: f"{len(world(name).preferences)} pairs") for name in names()),
+        ("policy smollm2", _optional(smollm2.package_file), True),
+        *(_check(f"world {name}", lambda name=name: f"{len(world(name).preferences)} pairs") for name in WORLDS),
         ("cache", f"{cache}, {shutil.disk_usage(_existing(cache)).free / 2**30:.0f} GiB free", True),
     ]
 
@@ -70,11 +71,18 @@ def _check(name: str, look: Callable[[], str]) -> tuple[str, str, bool]:
         return name, str(error), False
 
 
+def _optional(look: Callable[[], object]) -> str:
+    try:
+        return f"installed, {look()}"
+    except ParetokitError:
+        return "not installed: `make smollm2`"
+
+
 def _memory() -> str:
     pages: Any = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB" if pages else "unknown"
 
 
-def _existing(path):
+def _existing(path: Path) -> Path:
     """The nearest folder above that exists."""
     return path if path.exists() else _existing(path.parent)

@@ -86,6 +86,8 @@ def generate(
     >>> first.copy, second.copy, len(first.token_ids), first.ended
     (0, 1, 5, False)
     """
+    if isinstance(prompts, str) or any(isinstance(prompt, Mapping) for prompt in prompts):
+        raise DataError("generate: found a single prompt, expected a list of prompts. Pass [prompt].")
     _check_options(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     for name, count in (("copies", copies), ("batch_size", batch_size)):
         if count < 1:
@@ -125,8 +127,6 @@ def _check_options(*, max_new_tokens: int, temperature: float, top_k: int, top_p
 
 
 def _encode(policy: Policy, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
-    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], Mapping)):
-        raise DataError("generate: found a single prompt, expected a list of prompts. Pass [prompt].")
     encoded = [encode_prompt(policy.tokenizer, prompt) for prompt in prompts]
     for index, ids in enumerate(encoded):
         if len(ids) + max_new_tokens > policy.context_length:

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from paretokit.errors import ConfigError, ParetokitError
 from paretokit.experiments.compare import front_of
+from paretokit.experiments.files import write_lines
 from paretokit.experiments.front import Front
 from paretokit.experiments.presets import preset
 from paretokit.experiments.store import Store
 from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.preferences.read import read_preferences
-from paretokit.preferences.records import Preferences
+from paretokit.preferences.records import Preferences, native_records
 from paretokit.training.config import TrainConfig
 from paretokit.training.methods import Weights
 from paretokit.training.methods import resolve as resolve_method
@@ -114,7 +115,7 @@ def sweep_events(
     config = config or preset(name)
     for method in methods:
         resolve_method(method, config)
-    if not (methods and weights and seeds):
+    if not (len(methods) and len(weights) and len(seeds)):
         raise ConfigError("sweep: found an empty list, expected at least one method, one weighting and one seed. Add one.")
     grid = [
         {"method": method, "weights": list(resolve_weights(weighting, data.objectives)), "seed": seed}
@@ -124,7 +125,8 @@ def sweep_events(
     setup = {
         "policy": name,
         "adapter": adapter,
-        "preferences": _source(data, preferences, store=store),
+        "preferences": _shared(data, store=store),
+        "source": data.source,
         "objectives": list(data.objectives),
         "heldout": heldout,
         "config": config.replace(threads=config.threads or 1).to_json(),
@@ -149,15 +151,13 @@ def _announced(
             yield {**todo[event["job"]], **event} if "job" in event else event
 
 
-def _source(data: Preferences, given: str | Preferences, *, store: Store) -> str:
-    """A name that a worker can read the same pairs from: a world, the file itself, or a copy in the store."""
+def _shared(data: Preferences, *, store: Store) -> str:
+    """A name that every worker can read the same pairs from: a world, or a copy in the store."""
     if data.source.startswith("world:"):
         return data.source
-    if isinstance(given, str):
-        return str(Path(given).resolve())
     path = store.path / "inputs" / f"{data.fingerprint}.jsonl"
     if not path.exists():
-        data.to_jsonl(path)
+        write_lines(path, native_records(data))
     return str(path.resolve())
 
 

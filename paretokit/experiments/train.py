@@ -248,10 +248,11 @@ def progress_bar(steps: int, *, shown: bool) -> Iterator[Callable[[Event], None]
     if not shown:
         yield lambda event: None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[losses]}")) as bar:
+    with Progress(*columns, TextColumn("{task.fields[losses]}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=steps, losses="")
 
         def show(event: Event) -> None:

@@ -34,11 +34,11 @@ def jobs(
     torch.set_num_threads(setup["config"]["threads"])
     config = TrainConfig.from_json(setup["config"])
     base = load_policy(setup["policy"], adapter=setup["adapter"]) if policy is None else policy
-    preferences = read_preferences(setup["preferences"], objectives=setup["objectives"])
+    preferences = read_preferences(setup["preferences"], objectives=setup["objectives"]).named(setup["source"])
     pairs, evaluation = plan(preferences, heldout=setup["heldout"], max_length=config.max_length)
     references = reference_store(base)
     store = Store(setup["store"])
-    yield {"kind": "ready"}
+    yield {"kind": "ready", "process": os.getpid()}
     for job in lines:
         number = job["job"]
         try:

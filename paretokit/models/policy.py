@@ -71,7 +71,7 @@ class Policy:
     def base_hash(self) -> str:
         """SHA-256 over names, dtypes, shapes and bytes of the base weights; computed once, and shared by all forks."""
         if self.base.hash is None:
-            self.base.hash = weights_hash(named_weights(self.model if self._at_base() else self.base.model()))
+            self.base.hash = weights_hash(named_weights(self.model if self._intact() else self.base.model()))
         return self.base.hash
 
     def token_logps(self, rows: Rows) -> Float[Tensor, " N"]:
@@ -97,7 +97,7 @@ class Policy:
         if reference and self.adapter == "lora":
             with self.model.disable_adapter():
                 return self._summed(self.model, prompts, responses, batch_size=batch_size)
-        model = self.base.model() if reference and not self._at_base() else self.model
+        model = self.base.model() if reference and not self._intact() else self.model
         return self._summed(model, prompts, responses, batch_size=batch_size)
 
     def sequence_logps(
@@ -125,11 +125,11 @@ class Policy:
             base=self.base,
             source=self.source,
             adapter=self.adapter,
-            at_base=self._at_base(),
+            at_base=self._intact(),
         )
         if seed is not None and self.adapter == "lora":
             lora.reset(model, generator=torch.Generator().manual_seed(seed))
-        if seed is not None and self.adapter == "full" and not self._at_base():
+        if seed is not None and self.adapter == "full" and not self._intact():
             forked.load_trainable_state(dict(self.base.model().named_parameters()))
             forked._stamps = forked._stamp()
         return forked
@@ -137,7 +137,7 @@ class Policy:
     def at_base(self) -> bool:
         """Return whether the policy answers like its base: nothing was trained, or the adapter adds nothing yet."""
         if self.adapter != "lora":
-            return self._at_base()
+            return self._intact()
         return not any(bool(p.any()) for name, p in self.trainable.items() if "lora_B" in name)
 
     def merged(self) -> PreTrainedModel | PeftModel:
@@ -211,7 +211,7 @@ class Policy:
         """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""
         return [checksum(p) for p in self.trainable.values()] if self.adapter == "full" else []
 
-    def _at_base(self) -> bool:
+    def _intact(self) -> bool:
         """Whether the model without its adapter is still the base."""
         return self._stamps == self._stamp()
 

@@ -172,6 +172,18 @@ class Preferences:
             f"<Preferences: {len(self)} pairs, objectives {', '.join(self._objectives)}, from {self._source}{left_out}>"
         )
 
+    def named(self, source: str) -> "Preferences":
+        """Return the same pairs under another `source`; the fingerprint does not depend on it."""
+        return Preferences(
+            objectives=self._objectives,
+            prompts=self._prompts,
+            responses_a=self._responses_a,
+            responses_b=self._responses_b,
+            labels=self._labels,
+            source=source,
+            skipped=self._skipped,
+        )
+
     def select(
         self,
         *,
@@ -291,6 +303,28 @@ class Preferences:
         prompts = [prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt] for prompt in self._prompts]
         columns = {"prompt": prompts, "response_a": list(self._responses_a), "response_b": list(self._responses_b)}
         return pd.DataFrame({**columns, **dict(zip(self._objectives, self._labels.double().numpy(), strict=True))})
+
+
+def native_records(preferences: Preferences) -> list[dict[str, Any]]:
+    """Return the pairs as JSON values in the native format; `read_preferences` of the list gives equal preferences.
+
+    >>> pairs = Preferences(objectives=["kind"], prompts=["Hi"], responses_a=["Hello"], responses_b=["No"],
+    ...     labels=torch.tensor([[1.0]]))
+    >>> native_records(pairs)
+    [{'prompt': 'Hi', 'response_a': 'Hello', 'response_b': 'No', 'labels': {'kind': 1}}]
+    """
+    columns = [[None if label != label else int(label) for label in row] for row in preferences.labels.tolist()]
+    return [
+        {
+            "prompt": prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt],
+            "response_a": a,
+            "response_b": b,
+            "labels": dict(zip(preferences.objectives, labels, strict=True)),
+        }
+        for prompt, a, b, labels in zip(
+            preferences.prompts, preferences.responses_a, preferences.responses_b, zip(*columns, strict=True), strict=True
+        )
+    ]
 
 
 def _checked_objectives(objectives: Sequence[str], *, source: str) -> tuple[str, ...]:

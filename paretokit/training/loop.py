@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import torch
 
-from paretokit.errors import ConfigError, DataError, NonFiniteError
+from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.maths.gramian import combine as weighted_sum
 from paretokit.maths.gramian import cosines, norms
 from paretokit.maths.losses import judged as judged_pairs
@@ -208,8 +208,6 @@ def _check(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> 
             f"policy: found nothing trainable (adapter={policy.adapter!r}), expected an adapter or full fine-tuning. "
             "Load it with adapter='lora' or adapter='full'."
         )
-    if len(preferences) == 0:
-        raise DataError("preferences: found no pairs, expected at least one. Pass data with pairs.")
     if config.pairs_per_step <= 2 and len(preferences.objectives) > 1:
         warnings.warn(
             f"pairs_per_step={config.pairs_per_step}: the gradients of all objectives lie in a space of that many "

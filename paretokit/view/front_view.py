@@ -236,5 +236,6 @@ def _alt(front: Front) -> str:
         sentence += f"; nearest to the true front is {name}, at a distance of {row['distance']:.3f}"
     if front.start is not None:
         moves = front.moves()
-        sentence += f"; {moves['moved'].tolist().count(True)} of {len(moves)} scores differ from the start by more than their interval"
+        moved = f"{moves['moved'].tolist().count(True)} of {len(moves)}"
+        sentence += f"; {moved} scores differ from the start by more than their interval"
     return sentence + "."

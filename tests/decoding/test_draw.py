@@ -40,7 +40,7 @@ def test_frequencies_are_those_of_the_distribution(options: dict[str, float], ke
     expected = cut((LOGITS.double() / options.get("temperature", 1.0)).softmax(-1), keep)
     found = frequencies(**options)
     assert found[expected == 0].sum() == 0
-    assert chisquare(found[keep], COUNT * expected[keep]).pvalue > 1e-3
+    assert len(keep) == 1 or chisquare(found[keep], COUNT * expected[keep]).pvalue > 1e-3
 
 
 def test_the_frequency_test_can_fail() -> None:
@@ -109,8 +109,5 @@ def test_a_stream_depends_on_seed_prompt_and_copy_only() -> None:
 
 
 def test_streams_are_the_same_on_every_machine() -> None:
-    frozen = uniforms([3, 1, 4], copy=1, seed=5, count=3).tolist()
-    assert frozen == FROZEN
-
-
-FROZEN = [0.0, 0.0, 0.0]
+    found = uniforms([3, 1, 4], copy=1, seed=5, count=3).tolist()
+    assert found == [0.8395645022392273, 0.7906444668769836, 0.6510279774665833]  # exact: multiples of 2**-24

@@ -1,11 +1,13 @@
 """generate: a row's text does not depend on its company; it ends where it should; it agrees with transformers."""
 
+import inspect
 from collections.abc import Sequence
 
 import pytest
 import torch
 from support.models_cases import disturb, trained_policy
 
+from paretokit.decoding import sample
 from paretokit.decoding.sample import Generation, generate
 from paretokit.errors import ConfigError, DataError, NonFiniteError
 from paretokit.models.policy import Policy
@@ -16,12 +18,12 @@ CHAT = ({"role": "user", "content": "hi"},)
 PROMPTS: list[Prompt] = ["hello", "a", "The quick brown fox jumps over the lazy dog", CHAT, "x" * 30, ""]
 
 
-def ending_policy(family: str = "llama", *, dtype: torch.dtype = torch.float64) -> Policy:
-    """A policy that likes to end: about one token in ten, so that rows leave their batch at different times."""
-    policy = trained_policy(family, dtype=dtype, adapter="full")
-    with torch.no_grad():
-        policy.model.get_output_embeddings().weight[2] *= 6
-    return policy
+@pytest.fixture
+def often_ends(monkeypatch: pytest.MonkeyPatch) -> frozenset[int]:
+    """Every twelfth token ends a text, so that rows leave their batch at different times."""
+    ends = frozenset(range(0, 259, 12))
+    monkeypatch.setattr(sample, "end_tokens", lambda tokenizer: ends)
+    return ends
 
 
 def ids(generations: Sequence[Generation]) -> list[tuple[int, ...]]:
@@ -36,8 +38,8 @@ def family_policy(family: str) -> Policy:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_text_does_not_depend_on_the_batch(family: str) -> None:
     policy = family_policy(family)
-    together = generate(policy, PROMPTS, copies=2, max_new_tokens=24)
-    alone = generate(policy, PROMPTS, copies=2, max_new_tokens=24, batch_size=1)
+    together = generate(policy, PROMPTS, copies=2, max_new_tokens=18)
+    alone = generate(policy, PROMPTS, copies=2, max_new_tokens=18, batch_size=1)
     assert ids(together) == ids(alone)
 
 
@@ -58,48 +60,47 @@ def test_greedy_text_is_that_of_transformers(family: str) -> None:
         assert tuple(theirs[0, prompt.shape[1] :].tolist()) == generation.token_ids
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
-def test_rows_that_end_leave_and_the_others_go_on_unchanged(family: str) -> None:
-    policy = ending_policy(family)
-    prompts = [f"{'ab' * (index % 7)}{index}" for index in range(40)]
-    together = generate(policy, prompts, max_new_tokens=30, batch_size=40)
-    lengths = [len(tokens) for tokens in ids(together)]
-    assert len(set(lengths)) > 8  # they did leave at different times
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_rows_that_end_leave_and_the_others_go_on_unchanged(family: str, often_ends: frozenset[int]) -> None:
+    policy = trained_policy(family)
+    prompts = [f"{'ab' * (index % 7)}{index}" for index in range(30)]
+    together = generate(policy, prompts, max_new_tokens=30)
+    assert len({len(tokens) for tokens in ids(together)}) > 8  # they did leave at different times
     assert ids(together) == ids(generate(policy, prompts, max_new_tokens=30, batch_size=1))
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(1)).tolist()
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1)).tolist()
     shuffled = generate(policy, [prompts[index] for index in order], max_new_tokens=30, batch_size=7)
     assert ids(shuffled) == [together[index].token_ids for index in order]
 
 
-def test_float32_agrees_but_for_the_last_bits() -> None:
-    policy = ending_policy(dtype=torch.float32)
-    prompts = [f"{'ab' * (index % 7)}{index}" for index in range(100)]
+def test_float32_agrees_but_for_the_last_bits(often_ends: frozenset[int]) -> None:
+    policy = trained_policy(dtype=torch.float32)
+    prompts = [f"{'ab' * (index % 7)}{index}" for index in range(60)]
     pairs = zip(
-        generate(policy, prompts, max_new_tokens=30, batch_size=64),
+        generate(policy, prompts, max_new_tokens=30),
         generate(policy, prompts, max_new_tokens=30, batch_size=1),
         strict=True,
     )
-    # a uniform number may fall within the rounding of a boundary: about once in 100,000 tokens
+    # a uniform number may fall within the rounding of a boundary: seen once in 24,000 tokens
     assert sum(together.token_ids != alone.token_ids for together, alone in pairs) <= 1
 
 
-def test_ended_means_the_last_token_ends() -> None:
-    policy = ending_policy()
-    ends = end_tokens(policy.tokenizer)
-    found = generate(policy, PROMPTS, copies=10, max_new_tokens=12)
+def test_ended_means_the_last_token_ends(often_ends: frozenset[int]) -> None:
+    found = generate(trained_policy(), PROMPTS, copies=10, max_new_tokens=12)
     assert {generation.ended for generation in found} == {True, False}
     for generation in found:
-        assert not ends & set(generation.token_ids[:-1])
-        assert generation.ended == (generation.token_ids[-1] in ends)
+        assert not often_ends & set(generation.token_ids[:-1])
+        assert generation.ended == (generation.token_ids[-1] in often_ends)
         assert generation.ended or len(generation.token_ids) == 12
-        assert "<|im_end|>" not in generation.text
 
 
 def test_text_is_the_tokens_without_the_end() -> None:
-    policy = ending_policy()
-    found = [g for g in generate(policy, ["é", CHAT], copies=40, max_new_tokens=4) if g.ended and g.text.isascii()]
-    assert found
-    for generation in found:
+    policy = trained_policy(dtype=torch.float32)
+    found = generate(policy, ["a", CHAT], copies=300, max_new_tokens=3, batch_size=600)
+    ended = [generation for generation in found if generation.token_ids[-1] == policy.tokenizer.eos_token_id]
+    assert all(generation.ended for generation in ended)
+    ascii_only = [generation for generation in ended if generation.text.isascii()]
+    assert len(ascii_only) >= 2
+    for generation in ascii_only:
         chat = generation.prompt is CHAT
         assert encode_response(policy.tokenizer, generation.text, chat=chat) == generation.token_ids
 
@@ -217,8 +218,9 @@ def test_a_prompt_without_room_is_named_before_anything_is_decoded() -> None:
 
 @pytest.mark.parametrize("single", ["a prompt", CHAT])
 def test_a_single_prompt_is_not_a_list_of_prompts(single: Prompt) -> None:
+    unchecked = inspect.unwrap(generate)  # without the type checks that only the tests have
     with pytest.raises(DataError, match=r"found a single prompt, expected a list of prompts. Pass \[prompt\]"):
-        generate(random_policy(), single)
+        unchecked(random_policy(), single)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -226,7 +228,5 @@ def test_logits_that_are_not_finite_are_an_error(temperature: float) -> None:
     policy = random_policy(adapter="full")
     with torch.no_grad():
         next(iter(policy.trainable.values()))[7] = torch.nan
-    with pytest.raises(
-        NonFiniteError, match=r"prompt \d, copy 0, token 0: the model's logits are not finite. Its weig"
-    ):
+    with pytest.raises(NonFiniteError, match=r"prompt \d, copy 0, token 0: the model's logits are not finite. Its"):
         generate(policy, ["a", "b"], temperature=temperature, max_new_tokens=3)

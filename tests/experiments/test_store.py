@@ -182,3 +182,9 @@ def test_nan_never_reaches_a_json_file(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "x.json", {"a": math.nan})
     assert not (tmp_path / "x.json").exists()
+
+
+def test_written_files_have_the_mode_of_any_new_file(tmp_path):
+    (tmp_path / "plain").write_text("")
+    files.write_text(tmp_path / "ours", "text")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -104,7 +104,7 @@ def test_a_read_only_store_is_one_clear_error(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("paretokit.experiments.files.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("pathlib.Path.write_text", refuse)
     with pytest.raises(StoreError, match=r"cannot be written: Permission denied\. What was there before is unchanged"):
         train(random_policy(seed=0), pairs(count=20), **SETTINGS, store=tmp_path, heldout=0, progress=False)
 
