@@ -85,9 +85,7 @@ def as_prompt(value: Any, *, place: str = "prompt") -> str | tuple[Message, ...]
         raise DataError(f"{place}: found {describe(value)}, expected text or a list of chat messages.")
     if not value:
         raise DataError(f"{place}: found an empty list, expected at least one chat message (raw text may be empty).")
-    messages = tuple(
-        _message(item, first=index == 0, place=f"{place}, message {index}") for index, item in enumerate(value)
-    )
+    messages = tuple(_message(item, first=index == 0, place=f"{place}, message {index}") for index, item in enumerate(value))
     if messages[-1]["role"] != "user":
         raise DataError(
             f"{place}: the last message is from the {messages[-1]['role']}, expected the user; "

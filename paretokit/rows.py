@@ -72,15 +72,12 @@ def pad_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]
 
 def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> None:
     if len(prompts) != len(responses):
-        raise DataError(
-            f"rows: found {len(prompts)} prompts and {len(responses)} responses; pass one response per prompt."
-        )
+        raise DataError(f"rows: found {len(prompts)} prompts and {len(responses)} responses; pass one response per prompt.")
     if not prompts:
         raise DataError("rows: found no sequences; pass at least one prompt with its response.")
     for name, parts in (("prompt", prompts), ("response", responses)):
         for index, part in enumerate(parts):
             if not len(part):
                 raise DataError(
-                    f"rows: {name} {index} holds no tokens; encode it with paretokit.texts, "
-                    "which adds BOS or the end token."
+                    f"rows: {name} {index} holds no tokens; encode it with paretokit.texts, which adds BOS or the end token."
                 )

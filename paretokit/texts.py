@@ -58,9 +58,7 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
         if not prompt and not ids and tokenizer.bos_token_id is not None:
             ids = (tokenizer.bos_token_id,)
         if not ids:
-            raise DataError(
-                "prompt: found empty text and a tokenizer without BOS; write a prompt of at least one token."
-            )
+            raise DataError("prompt: found empty text and a tokenizer without BOS; write a prompt of at least one token.")
         return ids
     ids = _apply_template(tokenizer, prompt, tokenize=True)
     if not ids:
@@ -170,9 +168,7 @@ def _shorten(tokenizer: Any, prompt: str | tuple[Message, ...], *, budget: int) 
     return ids, len(prompt) - len(head) - len(turns)
 
 
-def _cut_left(
-    tokenizer: Any, head: tuple[Message, ...], content: str, ids: tuple[int, ...], *, budget: int
-) -> tuple[int, ...]:
+def _cut_left(tokenizer: Any, head: tuple[Message, ...], content: str, ids: tuple[int, ...], *, budget: int) -> tuple[int, ...]:
     """Return the ids with as much of the end of `content` as fits; with none of it where even that is too long."""
     encoding = tokenizer(
         content, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False

@@ -2,18 +2,16 @@
 
 import os
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-import support.checks  # noqa: F401 (the hook finds it by name)
-from jaxtyping import install_import_hook
-
-install_import_hook("paretokit", "support.checks.typechecker")
-
 import hypothesis
 import pytest
+import support.checks  # noqa: F401 (the hook finds it by name)
 import torch
+from jaxtyping import install_import_hook
 
+# before any test module imports the package, or transformers
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+install_import_hook("paretokit", "support.checks.typechecker")
 torch.set_num_threads(1)
 
 

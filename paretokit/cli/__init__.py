@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if options.debug:
             raise
-        print(f"paretokit {options.command}: interrupted; finished steps are kept, run it again to go on.", file=sys.stderr)
+        print(
+            f"paretokit {options.command}: interrupted; finished steps are kept, run it again to go on.",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has gone
         sys.stderr.close()

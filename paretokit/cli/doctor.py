@@ -43,8 +43,8 @@ def checks() -> list[tuple[str, str, bool]]:
 
     from paretokit.cache import cache_folder
     from paretokit.experiments.spec import versions
-    from paretokit.models.load import load_policy
     from paretokit.models import smollm2
+    from paretokit.models.load import load_policy
     from paretokit.preferences.worlds import WORLDS, world
 
     def tiny() -> str:

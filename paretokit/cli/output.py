@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.text import Text
 
 from paretokit.cli import options as shared
@@ -18,7 +17,7 @@ from paretokit.experiments.store import Run, Store
 from paretokit.view import plot, tables
 from paretokit.view.conflict import conflict_view
 from paretokit.view.curves import curves_view
-from paretokit.view.front_view import front_view
+from paretokit.view.front_view import front_view, number
 from paretokit.view.page import Picture, write_page
 from paretokit.view.samples import samples_view
 
@@ -81,32 +80,30 @@ def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | Non
     console.print(Text(f"{len(front.points)} points{took}. The front: {page}", overflow="fold"), soft_wrap=True)
 
 
-def figures_of(run: Run) -> pd.DataFrame:
-    """Return the run's figures before and after, one row each: mean and 95 % interval, and the paired difference.
+def figures_of(run: Run) -> list[dict[str, Any]]:
+    """Return the run's figures before and after, one dict each: mean and 95 % interval, and the paired difference.
 
     The difference is between the same prompts or pairs; its interval excludes zero where the run moved more than chance
-    over prompts explains.
+    over prompts explains. Without figures before training those entries are None.
     """
     front = front_of([run])
-    moves = {row.objective: row for row in front.moves().itertuples()} if front.start is not None else {}
     after = front.points.iloc[0]
-    rows = []
-    for axis in front.objectives:
-        before = None if front.start is None else front.start.iloc[0]
-        move = moves.get(axis)
-        rows.append(
-            {
-                "figure": axis,
-                "before": None if before is None else before[axis],
-                "after": after[axis],
-                "low": after[f"{axis}_low"],
-                "high": after[f"{axis}_high"],
-                "difference": None if move is None else move.difference,
-                "difference_low": None if move is None else move.low,
-                "difference_high": None if move is None else move.high,
-            }
-        )
-    return pd.DataFrame(rows)
+    before = {} if front.start is None else front.start.iloc[0].to_dict()
+    moves = {} if front.start is None else {row["objective"]: row for row in front.moves().to_dict("records")}
+    return [
+        {
+            "figure": axis,
+            "before": before.get(axis),
+            "after": after[axis],
+            "low": after[f"{axis}_low"],
+            "high": after[f"{axis}_high"],
+            **{name: moves.get(axis, {}).get(found) for name, found in _DIFFERENCE.items()},
+        }
+        for axis in front.objectives
+    ]
+
+
+_DIFFERENCE = {"difference": "difference", "difference_low": "low", "difference_high": "high"}
 
 
 def print_run(run: Run, *, as_json: bool) -> None:
@@ -120,7 +117,7 @@ def print_run(run: Run, *, as_json: bool) -> None:
                 "folder": str(run.folder),
                 "spec": run.spec.to_json(),
                 "last": last.to_json(),
-                "figures": None if figures is None else figures.to_dict("records"),
+                "figures": figures,
             }
         )
         return
@@ -134,15 +131,17 @@ def print_run(run: Run, *, as_json: bool) -> None:
     console.print(Text(f"plot:   paretokit report --store {store} --run {run.id}"), soft_wrap=True)
 
 
-def _figures_table(figures: pd.DataFrame) -> tables.Table:
+def _figures_table(figures: Sequence[Mapping[str, Any]]) -> tables.Table:
     rows = tuple(
         (
-            str(row.figure),
-            _number(row.before),
-            f"{_number(row.after)} [{_number(row.low)} {_number(row.high)}]",
-            "" if row.difference is None else f"{row.difference:+.3f} [{row.difference_low:+.3f} {row.difference_high:+.3f}]",
+            str(row["figure"]),
+            number(row["before"]),
+            f"{number(row['after'])} [{number(row['low'])} {number(row['high'])}]",
+            ""
+            if row["difference"] is None
+            else f"{row['difference']:+.3f} [{row['difference_low']:+.3f} {row['difference_high']:+.3f}]",
         )
-        for row in figures.itertuples()
+        for row in figures
     )
     return tables.Table(
         "Figures before and after (larger is better)",
@@ -151,10 +150,6 @@ def _figures_table(figures: pd.DataFrame) -> tables.Table:
         (False, True, True, True),
         "[95 % bootstrap intervals over prompts; the difference is between the same prompts.]",
     )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def print_runs(store: Store, *, as_json: bool) -> None:

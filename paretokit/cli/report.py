@@ -36,7 +36,5 @@ def run(options: argparse.Namespace) -> None:
             )
         front = front_of(done)
     title = f"{done[0].spec.preferences}: {', '.join(dict.fromkeys(run.spec.method for run in done))}"
-    page = write_front(
-        front, runs=done, path=Path(options.out), title=title
-    )
+    page = write_front(front, runs=done, path=Path(options.out), title=title)
     print_front(front, page=page, as_json=options.json, seconds=None)

@@ -91,9 +91,7 @@ def gather(
     sums = np.stack([total(np.nan_to_num(values)) for values in columns], axis=-1)
     counts = np.stack([total(~np.isnan(values)) for values in columns], axis=-1)
     for group, objective in np.argwhere(counts.sum(axis=(1, 2)) == 0):
-        raise DataError(
-            f"{labels[group]}: found no judged score for {objectives[objective]!r}. Judge it, or leave it out."
-        )
+        raise DataError(f"{labels[group]}: found no judged score for {objectives[objective]!r}. Judge it, or leave it out.")
     return bootstrap.Cells(torch.from_numpy(sums), torch.from_numpy(counts))
 
 
@@ -135,12 +133,7 @@ def truth_sets(
         )
     sets = tuple(torch.as_tensor(truth[index], dtype=torch.float64) for index in prompts)
     for index, points in zip(prompts, sets, strict=True):
-        if (
-            points.ndim != 2
-            or points.shape[1] != len(objectives)
-            or not len(points)
-            or not bool(points.isfinite().all())
-        ):
+        if points.ndim != 2 or points.shape[1] != len(objectives) or not len(points) or not bool(points.isfinite().all()):
             raise DataError(
                 f"truth, prompt {index}: found an array of shape {tuple(points.shape)}, expected finite scores "
                 f"[f, {len(objectives)}] with f >= 1, in the order {', '.join(objectives)}. Pass world.front(prompt)."

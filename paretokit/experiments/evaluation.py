@@ -126,4 +126,3 @@ def plan(preferences: Preferences, *, heldout: int, max_length: int | None) -> t
         return preferences, None
     train, test = preferences.split(test=count, seed=0)
     return train, HeldOutEvaluation(pairs=test, max_length=max_length)
-

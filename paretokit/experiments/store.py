@@ -24,7 +24,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from paretokit.errors import StoreError, suggestion
-from paretokit.experiments.files import append_line, read_json, read_lines, storing, write_atomically, write_json, write_lines
+from paretokit.experiments.files import (
+    append_line,
+    read_json,
+    read_lines,
+    storing,
+    write_atomically,
+    write_json,
+    write_lines,
+)
 from paretokit.experiments.spec import RunSpec
 from paretokit.shapes import Tensor
 from paretokit.training.records import StepRecord
@@ -98,9 +106,7 @@ class RunFolder:
         tensors = {f"policy/{name}": value.detach().contiguous() for name, value in weights.items()}
         tensors |= {f"optimizer/{name}": value.detach().contiguous() for name, value in state.optimizer.items()}
         metadata = {"step": str(state.step)}
-        write_atomically(
-            self.path / "checkpoint.safetensors", lambda path: save_file(tensors, str(path), metadata=metadata)
-        )
+        write_atomically(self.path / "checkpoint.safetensors", lambda path: save_file(tensors, str(path), metadata=metadata))
 
     def resume_point(self) -> tuple[list[StepRecord], dict[str, Tensor], TrainState] | None:
         """Return records, trainable weights and optimizer state after the last step that was kept whole, or None; records
@@ -210,7 +216,9 @@ class Store:
         if len(found) == 1:
             return self.folder(found[0]).read()
         if found:
-            raise StoreError(f"{self.path}: found {len(found)} runs that begin with {run_id!r}, expected one: {', '.join(found)}.")
+            raise StoreError(
+                f"{self.path}: found {len(found)} runs that begin with {run_id!r}, expected one: {', '.join(found)}."
+            )
         raise StoreError(
             f"{self.path}: found no run {run_id!r}.{suggestion(run_id, ids)} "
             "List the runs with `paretokit runs --store FOLDER`."

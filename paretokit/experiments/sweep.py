@@ -107,8 +107,9 @@ def sweep_events(
 ) -> Generator[dict[str, Any]]:
     """Return the sweep as an iterator of events; leaving it stops the workers and keeps every step that was finished.
 
-    Events are JSON values with a `kind`: "plan" (how many jobs of how many steps), "ready" (a worker has loaded), "start" (figures before training), "step" (job,
-    step, steps), "run" (job, run id, mean figures), "failed" (job, error). The job's method, weights and seed are added.
+    Events are JSON values with a `kind`: "plan" (how many jobs of how many steps), "ready" (a worker has loaded), "start"
+    (figures before training), "step" (job, step, steps), "run" (job, run id, mean figures), "failed" (job, error). The
+    job's method, weights and seed are added.
     """
     data = read_preferences(preferences) if isinstance(preferences, str) else preferences
     name = policy if isinstance(policy, str) else policy.source
@@ -142,9 +143,7 @@ def sweep_events(
     return _announced(events, todo, steps=config.steps)
 
 
-def _announced(
-    events: Generator[dict[str, Any]], todo: list[dict[str, Any]], *, steps: int
-) -> Generator[dict[str, Any]]:
+def _announced(events: Generator[dict[str, Any]], todo: list[dict[str, Any]], *, steps: int) -> Generator[dict[str, Any]]:
     yield {"kind": "plan", "jobs": len(todo) - 1, "steps": steps}
     with closing(events):
         for event in events:

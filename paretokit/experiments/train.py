@@ -70,7 +70,13 @@ def train(
     config = config or preset(policy.source)
     pairs, evaluation = plan(preferences, heldout=heldout, max_length=config.max_length)
     events = run_steps(
-        policy, pairs, method=method, weights=weights, config=config, evaluation=evaluation, store=Store(store) if isinstance(store, (str, Path)) else store
+        policy,
+        pairs,
+        method=method,
+        weights=weights,
+        config=config,
+        evaluation=evaluation,
+        store=Store(store) if isinstance(store, (str, Path)) else store,
     )
     run = None
     with closing(events), progress_bar(config.steps, shown=progress) as show:
@@ -226,7 +232,7 @@ def _run_steps(
 
 
 def _keep(run: Run, folder: RunFolder | None, references: ReferenceStore) -> None:
-    """Write the end of a run. An interrupt may have hit the middle of an optimizer step: the checkpoint has the last whole one."""
+    """Write the end of a run. An interrupt may have hit the middle of an optimizer step; the checkpoint is whole."""
     references.flush()
     if folder is None:
         return
@@ -249,9 +255,22 @@ def progress_bar(steps: int, *, shown: bool) -> Iterator[Callable[[Event], None]
         yield lambda event: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, TextColumn("{task.fields[losses]}"), console=Console(stderr=True)) as bar:
         task = bar.add_task("preparing", total=steps, losses="")
 

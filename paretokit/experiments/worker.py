@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from typing import IO, Any
 
+import numpy as np
 import torch
 
 from paretokit.errors import ParetokitError
@@ -24,9 +25,7 @@ from paretokit.preferences.read import read_preferences
 from paretokit.training.config import TrainConfig
 
 
-def jobs(
-    setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Policy | None = None
-) -> Generator[dict[str, Any]]:
+def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Policy | None = None) -> Generator[dict[str, Any]]:
     """Do the jobs one after another and yield what happens as JSON values; a job that fails does not end the others.
 
     `policy` stands in for the one that the set-up names.
@@ -72,8 +71,7 @@ def _means(run: Run) -> dict[str, float]:
     """The run's mean figures, for the line that announces it."""
     if run.scores is None or run.spec.evaluation is None:
         return {}
-    axes = [name for name in run.scores.columns if name in run.spec.axes]
-    return {name: float(run.scores[name].mean()) for name in axes}
+    return {axis: float(np.nanmean(run.scores[axis])) for axis in run.spec.axes}
 
 
 def main(source: IO[str], sink: IO[str]) -> None:

@@ -180,9 +180,7 @@ def _inner_points(problem: Problem, *, size: int) -> Float64[Tensor, "F m"]:
     return inside / inside.sum(dim=1, keepdim=True)
 
 
-def _downhill(
-    point: Float64[Tensor, " m"], problem: Problem
-) -> tuple[Float64[Tensor, " m"], Bool[Tensor, " m"]] | None:
+def _downhill(point: Float64[Tensor, " m"], problem: Problem) -> tuple[Float64[Tensor, " m"], Bool[Tensor, " m"]] | None:
     """A point no higher than `point`, and a face around it that holds a lower one; None at the minimum."""
     root = float(_roots(point[None], problem))
     if root > 0:

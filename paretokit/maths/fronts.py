@@ -192,9 +192,7 @@ def _padded(fronts: Sequence[Tensor], *, m: int) -> Float64[Tensor, "x f m"]:
 
 def _with_reference(scores: Tensor, reference: Sequence[float]) -> tuple[Tensor, Tensor]:
     points = _finite(scores, place="hypervolume")
-    corner = _finite(torch.tensor([list(map(float, reference))], dtype=torch.float64), place="hypervolume: reference")[
-        0
-    ]
+    corner = _finite(torch.tensor([list(map(float, reference))], dtype=torch.float64), place="hypervolume: reference")[0]
     if len(corner) != points.shape[1]:
         raise ShapeError(
             f"hypervolume: found a reference of length {len(corner)}, expected {points.shape[1]}. "

@@ -78,9 +78,7 @@ def _wide(row: Tensor) -> Tensor:
 
 def _check(rows: Sequence[Tensor]) -> None:
     if not rows:
-        raise ShapeError(
-            "rows: found none, expected one [m, *shape] per trainable parameter. Pass the Jacobian's rows."
-        )
+        raise ShapeError("rows: found none, expected one [m, *shape] per trainable parameter. Pass the Jacobian's rows.")
     sizes = {tuple(row.shape[:1]) for row in rows}
     if len(sizes) > 1 or () in sizes:
         raise ShapeError(

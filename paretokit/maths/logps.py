@@ -24,9 +24,7 @@ def token_logps(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) -> Flo
     return torch.log_softmax(wide, dim=-1).gather(-1, targets[:, None]).squeeze(-1)
 
 
-def sum_by_sequence(
-    token_logps: Float[Tensor, " N"], sequence: Int[Tensor, " N"], *, count: int
-) -> Float[Tensor, " S"]:
+def sum_by_sequence(token_logps: Float[Tensor, " N"], sequence: Int[Tensor, " N"], *, count: int) -> Float[Tensor, " S"]:
     """Return the sum of `token_logps` over each of `count` sequences (sum_logps), 0 for one without tokens.
 
     `sequence[n]`, in 0..count-1, is the sequence of token n, in any order.

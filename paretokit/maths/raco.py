@@ -151,9 +151,7 @@ def _solve(problem: _Scaled) -> Dual:
         found = evidence(_two(task, weights, same=problem.same), task)
     else:
         found = _merged(task, weights, same=problem.same)
-    return Dual(
-        found.mixture, *torch.tensor([found.value, found.value - found.bound], dtype=torch.float64) * problem.trace
-    )
+    return Dual(found.mixture, *torch.tensor([found.value, found.value - found.bound], dtype=torch.float64) * problem.trace)
 
 
 def _two(task: Problem, weights: Float64[Tensor, " m"], *, same: float) -> Float64[Tensor, " m"]:
@@ -199,9 +197,7 @@ def _scaled(gram: Tensor, weights: Tensor, *, c: float) -> _Scaled:
             "Pass the Gramian, `jac @ jac.T`, not the Jacobian."
         )
     if gram.dtype not in (torch.float32, torch.float64):
-        raise DataError(
-            f"`gram` should be float32 or float64; found {gram.dtype}. Accumulate it as `maths.gramian` does."
-        )
+        raise DataError(f"`gram` should be float32 or float64; found {gram.dtype}. Accumulate it as `maths.gramian` does.")
     if not 0 <= c < 1:
         raise ConfigError(f"c: found {c!r}, expected 0 <= c < 1. Lower the radius of the correction; RACO uses 0.4.")
     eps = torch.finfo(gram.dtype).eps

@@ -81,23 +81,17 @@ def validate(
     tensor([0.2000, 0.8000], dtype=torch.float64)
     """
     if isinstance(weights, str):
-        raise WeightsError(
-            f"{place}: found the text {weights!r}, expected numbers. Pass a mapping or a sequence of numbers."
-        )
+        raise WeightsError(f"{place}: found the text {weights!r}, expected numbers. Pass a mapping or a sequence of numbers.")
     values = weights.tolist() if isinstance(weights, Tensor) else list(weights)
     expected = len(names) if names is not None else size
     if not values or (expected is not None and len(values) != expected):
         order = f" ({', '.join(names)})" if names else ""
         wanted = "at least one" if expected is None else f"{expected}{order}"
-        raise WeightsError(
-            f"{place}: found {len(values)} weights, expected {wanted}. Pass one weight per objective, in order."
-        )
+        raise WeightsError(f"{place}: found {len(values)} weights, expected {wanted}. Pass one weight per objective, in order.")
     for index, value in enumerate(values):
         label = names[index] if names is not None else f"objective {index}"
         if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value < 0:
-            raise WeightsError(
-                f"{place}: found {value!r} for {label}, expected a finite number >= 0. Change that weight."
-            )
+            raise WeightsError(f"{place}: found {value!r} for {label}, expected a finite number >= 0. Change that weight.")
     total = sum(values)
     if abs(total - 1) > TOLERANCE:
         raise WeightsError(
@@ -117,9 +111,7 @@ def normalise(weights: Float[Tensor, " m"]) -> Float64[Tensor, " m"]:
     values = weights.detach().to(device="cpu", dtype=torch.float64)
     total = float(values.sum())
     if not isfinite(total) or total <= 0 or bool((values < 0).any()):
-        raise WeightsError(
-            f"normalise: found {values.tolist()}, expected finite numbers >= 0, not all zero. Change them."
-        )
+        raise WeightsError(f"normalise: found {values.tolist()}, expected finite numbers >= 0, not all zero. Change them.")
     return values / total
 
 

@@ -86,4 +86,4 @@ def checksum(tensor: Tensor) -> int:
 
 def _digest(tensor: Tensor) -> bytes:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.sha256(flat.view(torch.uint8).numpy()).digest()
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()

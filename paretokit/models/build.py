@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig
@@ -37,10 +38,8 @@ def pick_dtype(dtype: str | torch.dtype, *, device: torch.device, adapter: str) 
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" and adapter != "full" else torch.float32
     found = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-    if found not in DTYPES.values():
-        raise ConfigError(
-            f"dtype {dtype!r}: expected 'auto' or one of {', '.join(DTYPES)}.{suggestion(str(dtype), DTYPES)}"
-        )
+    if found is None or found not in DTYPES.values():
+        raise ConfigError(f"dtype {dtype!r}: expected 'auto' or one of {', '.join(DTYPES)}.{suggestion(str(dtype), DTYPES)}")
     if adapter == "full" and found == torch.bfloat16:
         raise ConfigError(
             "dtype 'bfloat16' with adapter='full': what is trained has to be float32. Use dtype='float32', or "
@@ -69,7 +68,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
     """
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
-            model, info = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype,
                 attn_implementation="eager" if attention == "eager" else None,  # None: sdpa where the family has it
@@ -83,6 +82,7 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
             f"model {str(folder)!r}: cannot be read ({_first_line(error)}). Expected a transformers folder of a causal "
             "language model with config.json and safetensors weights."
         ) from error
+    model, info = loaded
     problems = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(problems.values()):
         listed = "; ".join(f"{kind.replace('_', ' ')} {names[:3]}" for kind, names in problems.items() if names)
@@ -126,7 +126,7 @@ def assemble(
     """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable."""
     base = Base(name, read, description=description or name)
     model = read().eval().requires_grad_(adapter == "full")
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]
     if len(tokenizer) > rows:
         raise ModelError(
             f"model {name!r}: its tokenizer has {len(tokenizer)} tokens, but its embedding only {rows}. "

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -79,8 +80,8 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
     return wrapped.eval()
 
 
-def lora_layers(model: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:
-    """Yield every LoRA layer with its name, in the order of the model."""
+def lora_layers(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield every `LoraLayer` of peft with its name, in the order of the model."""
     for name, module in model.named_modules():
         if isinstance(module, LoraLayer):
             yield name, module
@@ -112,13 +113,13 @@ def merged(model: PeftModel) -> PreTrainedModel:
 
     All other tensors are those of `model`, which is left as it is.
     """
-    return _twin(model.get_base_model())
+    return cast(PreTrainedModel, _twin(model.get_base_model()))
 
 
-def _twin(module: torch.nn.Module) -> torch.nn.Module:
+def _twin(module: Any) -> torch.nn.Module:
     if isinstance(module, LoraLayer):
         twin = copy.copy(module.base_layer)
-        delta = module.get_delta_weight(ADAPTER)
+        delta = cast(Any, module).get_delta_weight(ADAPTER)
         twin._parameters = {**twin._parameters, "weight": torch.nn.Parameter(twin.weight + delta, requires_grad=False)}
         return twin
     twin = copy.copy(module)

@@ -9,6 +9,7 @@ Imports: torch, transformers, peft, the ground modules and `maths.logps`.
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -65,7 +66,9 @@ class Policy:
     @property
     def lora_config(self) -> LoraConfig | None:
         """The adapter's configuration, or None for a policy without adapter."""
-        return self.model.peft_config[lora.ADAPTER] if isinstance(self.model, PeftModel) else None
+        if not isinstance(self.model, PeftModel):
+            return None
+        return cast(LoraConfig, self.model.peft_config[lora.ADAPTER])
 
     @property
     def base_hash(self) -> str:
@@ -94,7 +97,7 @@ class Policy:
         `reference` asks the base instead: the adapter switched off or, for a policy whose own weights were trained, the
         base read again from its source. Batches are made of responses of like length; the order is that of the input.
         """
-        if reference and self.adapter == "lora":
+        if reference and isinstance(self.model, PeftModel):
             with self.model.disable_adapter():
                 return self._summed(self.model, prompts, responses, batch_size=batch_size)
         model = self.base.model() if reference and not self._intact() else self.model
@@ -146,9 +149,9 @@ class Policy:
         For LoRA on a base in float32 (or float64) that is a plain model of its own, which shares every weight that the
         adapter leaves alone, and does not follow later training. Otherwise it is `model` itself.
         """
-        if self.adapter != "lora" or self.model.dtype != next(iter(self.trainable.values())).dtype:
-            return self.model
-        return lora.merged(self.model)
+        if isinstance(self.model, PeftModel) and self.model.dtype == next(iter(self.trainable.values())).dtype:
+            return lora.merged(self.model)
+        return self.model
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Return a copy of the trainable weights by name, detached."""
@@ -182,8 +185,7 @@ class Policy:
     ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         if len(prompts) != len(responses):
             raise DataError(
-                f"sequence_logps: found {len(prompts)} prompts and {len(responses)} responses; "
-                "pass one response per prompt."
+                f"sequence_logps: found {len(prompts)} prompts and {len(responses)} responses; pass one response per prompt."
             )
         prompt_ids = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
         pairs = zip(prompts, responses, strict=True)

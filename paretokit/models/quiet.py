@@ -1,5 +1,6 @@
 """Silence for the libraries underneath while a model is read: no warnings, log lines or progress bars, all restored."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ def quiet() -> Iterator[None]:
     """Keep transformers and huggingface_hub silent inside the block. What matters is raised, not logged."""
     levels = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    transformers_logging.set_verbosity(transformers_logging.CRITICAL)
-    hub_logging.set_verbosity(hub_logging.CRITICAL)
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    hub_logging.set_verbosity(logging.CRITICAL)
     transformers_logging.disable_progress_bar()
     disable_progress_bars()
     try:

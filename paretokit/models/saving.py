@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -81,9 +81,9 @@ def export(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
 
     The file has the precision of the trained weights, so merging loses nothing even where the base is held in bf16.
     """
-    model = policy.model
-    if policy.adapter == "lora":
-        model = lora.merged(model)
+    model: Any = policy.model
+    if isinstance(policy.model, PeftModel):
+        model = lora.merged(policy.model)
         trained = next(iter(policy.trainable.values())).dtype
         if policy.model.dtype != trained:
             model = copy.deepcopy(model).to(trained)
@@ -99,9 +99,7 @@ def read_policy_file(folder: Path) -> SavedPolicy:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format"]
         if version != FORMAT:
-            raise ModelError(
-                f"{path}: found format {version!r}, expected {FORMAT}. Use the paretokit version that wrote it."
-            )
+            raise ModelError(f"{path}: found format {version!r}, expected {FORMAT}. Use the paretokit version that wrote it.")
         content["objectives"], content["heads"] = tuple(content["objectives"]), tuple(content["heads"])
         return SavedPolicy(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -141,9 +139,7 @@ def new_folder(folder: Path, *, replaces: str | None = None) -> Iterator[Path]:
     """
     folder = folder.expanduser().absolute()
     if folder.exists() and not _may_replace(folder, marker=replaces):
-        raise StoreError(
-            f"{folder}: exists and is not empty; expected a new folder. Choose another name, or remove it."
-        )
+        raise StoreError(f"{folder}: exists and is not empty; expected a new folder. Choose another name, or remove it.")
     unique = uuid.uuid4().hex[:8]
     place, aside = folder.with_name(f".{folder.name}.{unique}.new"), folder.with_name(f".{folder.name}.{unique}.old")
     try:
@@ -156,9 +152,7 @@ def new_folder(folder: Path, *, replaces: str | None = None) -> Iterator[Path]:
         if aside.exists() and not folder.exists():
             aside.replace(folder)
         reason = " ".join(str(error).split())
-        raise StoreError(
-            f"{folder}: cannot be written ({reason}). Free some space or choose another folder."
-        ) from error
+        raise StoreError(f"{folder}: cannot be written ({reason}). Free some space or choose another folder.") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
         if folder.exists():

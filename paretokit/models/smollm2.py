@@ -59,7 +59,7 @@ def _convert(source: Path, place: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, local_files_only=True)
         weights = {name: tensor.detach().contiguous() for name, tensor in named_weights(model).items()}
         config = model.config
-        del config.quantization_config  # with it the model could not be saved or trained
+        del config.__dict__["quantization_config"]  # with it the model could not be saved or trained
         config.architectures = [type(model).__name__]
         save_file(weights, written / "model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(written)

@@ -4,6 +4,8 @@ The tokenizer reads bytes, so any text encodes; its chat template marks turns as
 there. (The trained `"tiny"` policy is not made here: it ships as data, see `locate`.)
 """
 
+from collections.abc import Mapping
+
 import torch
 from peft import LoraConfig
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -26,7 +28,7 @@ _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "
 _GATED = {**_SIZES, "intermediate_size": 48, "num_key_value_heads": 2}
 _GEMMA = {**_GATED, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 16}
 # what makes each family special is switched on: biases, soft-caps, scalings, tied embeddings, sliding windows
-FAMILIES: dict[str, dict[str, object]] = {
+FAMILIES: dict[str, Mapping[str, object]] = {
     "llama": {**_GATED, "tie_word_embeddings": True},
     "qwen2": _GATED,
     "qwen3": {**_GATED, "head_dim": 8},

@@ -48,9 +48,7 @@ class Faults:
             yield
         except DataError as error:
             if not self.skip:
-                raise DataError(
-                    f"{error} Correct the record, or leave such records out with on_error='skip'."
-                ) from None
+                raise DataError(f"{error} Correct the record, or leave such records out with on_error='skip'.") from None
             self.messages.append(str(error))
 
 
@@ -80,9 +78,7 @@ def read_records(path: Path, *, faults: Faults) -> list[Record]:
     if path.is_dir():
         raise DataError(f"{path}: found a folder, expected a file ({', '.join(SUFFIXES)}).")
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(
-            f"{path}: found the file type {path.suffix!r}, expected one of {', '.join(SUFFIXES)}; convert it."
-        )
+        raise DataError(f"{path}: found the file type {path.suffix!r}, expected one of {', '.join(SUFFIXES)}; convert it.")
     if not path.exists():
         raise DataError(f"{path}: there is no such file (looked in {path.absolute().parent}); check the path.")
     try:
@@ -131,9 +127,7 @@ def parse_json(text: str, *, place: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{place}: broken JSON at column {error.colno} ({error.msg}), expected one complete object."
-        ) from None
+        raise DataError(f"{place}: broken JSON at column {error.colno} ({error.msg}), expected one complete object.") from None
     except DataError:
         raise
     except ValueError:  # Python converts no integer of more than 4300 digits

@@ -68,9 +68,7 @@ def _native(records: Sequence[Record], *, objectives: Sequence[str] | None, faul
         with faults.tolerated():
             found = _object(row, "labels") if columns is None else {name: _number(row.get(name)) for name in columns}
             inside = ", field 'labels', objective" if columns is None else ", field"
-            labels = {
-                name: _label(value, place=f"{row.place}{inside} {name!r}", hint=hint) for name, value in found.items()
-            }
+            labels = {name: _label(value, place=f"{row.place}{inside} {name!r}", hint=hint) for name, value in found.items()}
             pair = Pair(_prompt(row), _response(row, "response_a"), _response(row, "response_b"), labels)
             if any(label is not None for label in labels.values()):
                 pairs.append(pair)
@@ -94,9 +92,7 @@ def _columns(records: Sequence[Record], objectives: Sequence[str] | None, *, fie
 def _object(row: Record, name: str) -> dict[str, Any]:
     value = row.get(name)
     if not isinstance(value, dict):
-        raise DataError(
-            f"{row.place}, field {name!r}: found {describe(value)}, expected an object like {{'helpful': 1}}."
-        )
+        raise DataError(f"{row.place}, field {name!r}: found {describe(value)}, expected an object like {{'helpful': 1}}.")
     return value
 
 
@@ -118,8 +114,7 @@ def _label(value: Any, *, place: str, hint: str = "") -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, Real) or value not in (1, 0, -1):
         raise DataError(
-            f"{place}: found label {describe(value)}, expected +1 (a is better), -1 (b), 0 (tie) or null (not judged)."
-            f"{hint}"
+            f"{place}: found label {describe(value)}, expected +1 (a is better), -1 (b), 0 (tie) or null (not judged).{hint}"
         )
     return float(value)
 
@@ -153,9 +148,7 @@ def _chosen(records: Sequence[Record], *, faults: Faults) -> list[Pair]:
                 raise DataError(f"{row.place}, field 'objective': found {describe(objective)}, expected a name.")
             alike = open_pairs.setdefault((prompt, frozenset((chosen, rejected))), [])
             pair = next((pair for pair in alike if objective not in pair.labels), None)
-            if (
-                pair is None
-            ):  # also where the same objective was judged before: a repeated judgement is a pair of its own
+            if pair is None:  # also where the same objective was judged before: a repeated judgement is a pair of its own
                 pair = Pair(prompt, chosen, rejected, {})
                 pairs.append(pair)
                 alike.append(pair)
@@ -169,9 +162,7 @@ def _answer(row: Record, name: str, *, chat: bool) -> str:
     if not isinstance(value, list):
         return as_text(value, place=place)
     if not chat:
-        raise DataError(
-            f"{place}: found messages after a raw text prompt, expected text; make the prompt messages too."
-        )
+        raise DataError(f"{place}: found messages after a raw text prompt, expected text; make the prompt messages too.")
     if len(value) != 1 or not isinstance(value[0], dict) or value[0].get("role") != "assistant":
         raise DataError(
             f"{place}: found {describe(value)}, expected text or one assistant message; put the rest into 'prompt'."
@@ -216,9 +207,7 @@ def _scored(
                 if any(label is not None for label in labels.values()):
                     pairs.append(Pair(prompt, a.response, b.response, labels))
                 elif objectives is None:
-                    raise DataError(
-                        f"{b.place}: found no objective that is scored here and at {a.place}, expected one."
-                    )
+                    raise DataError(f"{b.place}: found no objective that is scored here and at {a.place}, expected one.")
     return pairs
 
 

@@ -169,7 +169,5 @@ def _assemble(pairs: list[Pair], *, objectives: Sequence[str] | None, source: st
     never = preferences.labels.isnan().all(1).tolist()
     if any(never):
         name = preferences.objectives[never.index(True)]
-        raise DataError(
-            f"{source}: objective {name!r} is judged in no record; leave it out, or name others in objectives=."
-        )
+        raise DataError(f"{source}: objective {name!r} is judged in no record; leave it out, or name others in objectives=.")
     return preferences

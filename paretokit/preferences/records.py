@@ -104,9 +104,7 @@ class Preferences:
             raise DataError(f"pair {pair}: found no judged objective, expected a label for at least one.")
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise AttributeError(
-            f"Preferences cannot be changed, so {name!r} cannot be set; make new ones with .select(...)."
-        )
+        raise AttributeError(f"Preferences cannot be changed, so {name!r} cannot be set; make new ones with .select(...).")
 
     __delattr__ = __setattr__  # type: ignore[assignment]
 
@@ -168,9 +166,7 @@ class Preferences:
 
     def __repr__(self) -> str:
         left_out = f", {len(self._skipped)} records skipped" if self._skipped else ""
-        return (
-            f"<Preferences: {len(self)} pairs, objectives {', '.join(self._objectives)}, from {self._source}{left_out}>"
-        )
+        return f"<Preferences: {len(self)} pairs, objectives {', '.join(self._objectives)}, from {self._source}{left_out}>"
 
     def named(self, source: str) -> "Preferences":
         """Return the same pairs under another `source`; the fingerprint does not depend on it."""
@@ -261,9 +257,7 @@ class Preferences:
     def _test_pairs(self, test: float | int) -> int:
         share = isinstance(test, float)
         if isinstance(test, bool) or (share and not 0 < test < 1) or (not share and test < 1):
-            raise ConfigError(
-                f"test: found {describe(test)}, expected a number of pairs, at least 1, or a share in (0, 1)."
-            )
+            raise ConfigError(f"test: found {describe(test)}, expected a number of pairs, at least 1, or a share in (0, 1).")
         return math.ceil(test * len(self)) if share else int(test)
 
     def encode(self, tokenizer: Any, *, max_length: int) -> tuple[EncodedPair, ...]:
@@ -322,28 +316,26 @@ def native_records(preferences: Preferences) -> list[dict[str, Any]]:
             "labels": dict(zip(preferences.objectives, labels, strict=True)),
         }
         for prompt, a, b, labels in zip(
-            preferences.prompts, preferences.responses_a, preferences.responses_b, zip(*columns, strict=True), strict=True
+            preferences.prompts,
+            preferences.responses_a,
+            preferences.responses_b,
+            zip(*columns, strict=True),
+            strict=True,
         )
     ]
 
 
 def _checked_objectives(objectives: Sequence[str], *, source: str) -> tuple[str, ...]:
     if isinstance(objectives, str):
-        raise DataError(
-            f"{source}: found the text {objectives!r}, expected a list of objectives such as [{objectives!r}]."
-        )
+        raise DataError(f"{source}: found the text {objectives!r}, expected a list of objectives such as [{objectives!r}].")
     names = tuple(objectives)
     if not names:
         raise DataError(f"{source}: found no objectives, expected at least one name.")
     for name in names:
         if not isinstance(name, str) or not name.strip():
-            raise DataError(
-                f"{source}: found the objective {describe(name)}, expected a name of at least one character."
-            )
+            raise DataError(f"{source}: found the objective {describe(name)}, expected a name of at least one character.")
         if name in FIELDS:
-            raise DataError(
-                f"{source}: found an objective called {name!r}, which is a field of every record; rename it."
-            )
+            raise DataError(f"{source}: found an objective called {name!r}, which is a field of every record; rename it.")
         if names.count(name) > 1:
             raise DataError(f"{source}: found the objective {name!r} twice, expected each once.")
     return names

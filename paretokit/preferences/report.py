@@ -119,8 +119,7 @@ class PreferenceReport(NamedTuple):
             "conflicts": {
                 **self.conflicts._asdict(),
                 "between": [
-                    {**pair._asdict(), "conflict": pair.conflict, "share": pair.share}
-                    for pair in self.conflicts.between
+                    {**pair._asdict(), "conflict": pair.conflict, "share": pair.share} for pair in self.conflicts.between
                 ],
             },
             "tokens": None if self.tokens is None else self.tokens._asdict(),
@@ -131,8 +130,7 @@ class PreferenceReport(NamedTuple):
         lines = [
             f"{texts.pairs} pairs on {texts.prompts} prompts ({texts.chats} chat) from {self.source}"
             + (f"; {self.skipped} records skipped" if self.skipped else ""),
-            f"{texts.duplicates} duplicate, {texts.identical} with equal responses, "
-            f"{texts.empty} with an empty response",
+            f"{texts.duplicates} duplicate, {texts.identical} with equal responses, {texts.empty} with an empty response",
             "",
             *_table(
                 ("objective", "judged", "a better", "b better", "tie", "not judged"),
@@ -172,9 +170,7 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> list[str
     cells = [header, *(tuple(str(cell) for cell in row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
         for row in cells
     ]
 

@@ -49,23 +49,25 @@ class TrainConfig:
     """
 
     steps: int = _option(40, "optimizer steps", check=_whole(1), expected="a whole number >= 1")
-    pairs_per_step: int = _option(
-        8, "preference pairs in one optimizer step", check=_whole(1), expected="a whole number >= 1"
-    )
+    pairs_per_step: int = _option(8, "preference pairs in one optimizer step", check=_whole(1), expected="a whole number >= 1")
     pairs_per_backward: int | None = _option(
         None,
         "pairs in one forward and backward pass; smaller needs less memory and gives the same update (default: all)",
         check=_optional(_whole(1)),
         expected="a whole number >= 1, or nothing",
     )
-    learning_rate: float = _option(
-        2e-4, "peak learning rate", check=_real(0, math.inf, low_open=True), expected="a number > 0"
-    )
+    learning_rate: float = _option(2e-4, "peak learning rate", check=_real(0, math.inf, low_open=True), expected="a number > 0")
     beta: float = _option(
-        0.2, "DPO's inverse temperature (0.2 in RACO's release)", check=_real(0, math.inf, low_open=True), expected="a number > 0"
+        0.2,
+        "DPO's inverse temperature (0.2 in RACO's release)",
+        check=_real(0, math.inf, low_open=True),
+        expected="a number > 0",
     )
     c: float = _option(
-        0.4, "radius of the conflict correction, relative to the preferred gradient", check=_real(0, 1), expected="0 <= c < 1"
+        0.4,
+        "radius of the conflict correction, relative to the preferred gradient",
+        check=_real(0, 1),
+        expected="0 <= c < 1",
     )
     max_length: int | None = _option(
         None,
@@ -74,10 +76,16 @@ class TrainConfig:
         expected="a whole number >= 2, or nothing",
     )
     max_grad_norm: float = _option(
-        1.0, "the combined gradient is scaled down to this norm", check=_real(0, math.inf, low_open=True), expected="a number > 0"
+        1.0,
+        "the combined gradient is scaled down to this norm",
+        check=_real(0, math.inf, low_open=True),
+        expected="a number > 0",
     )
     optimizer: str = _option(
-        "adamw", f"one of {', '.join(OPTIMIZERS)}", check=lambda value: value in OPTIMIZERS, expected=f"one of {', '.join(OPTIMIZERS)}"
+        "adamw",
+        f"one of {', '.join(OPTIMIZERS)}",
+        check=lambda value: value in OPTIMIZERS,
+        expected=f"one of {', '.join(OPTIMIZERS)}",
     )
     schedule: str = _option(
         "cosine",
@@ -85,13 +93,23 @@ class TrainConfig:
         check=lambda value: value in SCHEDULES,
         expected=f"one of {', '.join(SCHEDULES)}",
     )
-    warmup: float = _option(0.1, "share of the steps in which the learning rate rises", check=_real(0, 1), expected="0 <= warmup < 1")
-    weight_decay: float = _option(
-        0.0, "decoupled weight decay (AdamW); not part of the objectives' gradients", check=_real(0, math.inf), expected="a number >= 0"
+    warmup: float = _option(
+        0.1, "share of the steps in which the learning rate rises", check=_real(0, 1), expected="0 <= warmup < 1"
     )
-    seed: int = _option(0, "seed of adapter initialisation, data order and method", check=_whole(0), expected="a whole number >= 0")
+    weight_decay: float = _option(
+        0.0,
+        "decoupled weight decay (AdamW); not part of the objectives' gradients",
+        check=_real(0, math.inf),
+        expected="a number >= 0",
+    )
+    seed: int = _option(
+        0, "seed of adapter initialisation, data order and method", check=_whole(0), expected="a whole number >= 0"
+    )
     threads: int | None = _option(
-        None, "torch threads of the run (default: as torch is set)", check=_optional(_whole(1)), expected="a whole number >= 1, or nothing"
+        None,
+        "torch threads of the run (default: as torch is set)",
+        check=_optional(_whole(1)),
+        expected="a whole number >= 1, or nothing",
     )
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
 from paretokit.texts import EncodedPair
 
-
 DEFAULT_LENGTH = 512
 
 

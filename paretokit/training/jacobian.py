@@ -53,18 +53,19 @@ def objective_jacobian(policy: Policy, batch: Batch, *, beta: float, judged: Int
     parameters = list(policy.trainable.values())
     with _recorded(policy) as calls:
         delta = margins(policy, batch)
-    count = len(batch.pair_ids)
-    spread = delta.detach().expand(len(batch.labels), count).clone().requires_grad_()
-    losses = torch.stack([dpo(row, labels[None], beta=beta)[0] for row, labels in zip(spread, batch.labels.to(delta.dtype))])
-    (slopes,) = torch.autograd.grad(losses.sum(), spread)
-    slopes = slopes / judged.clamp(min=1)[:, None]  # c_ib [m, P]
-    rows = row_contraction(parameters, delta, slopes, calls, width=2 * count)
+    at = delta.detach().requires_grad_()
+    losses = dpo(at, batch.labels.to(at.dtype), beta=beta)
+    slopes = torch.stack([torch.autograd.grad(row.sum(), at, retain_graph=True)[0] for row in losses])
+    slopes = slopes / judged.clamp(min=1)[:, None]  # c_ib = dL_i / d margin_b, [m, P]
+    rows = row_contraction(parameters, delta, slopes, calls, width=2 * len(at))
     if rows is None:
         rows = separate_passes(parameters, delta, slopes)
     return Jacobian(losses.detach(), delta.detach(), rows)
 
 
-def separate_passes(parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"]) -> tuple[Tensor, ...]:
+def separate_passes(
+    parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"]
+) -> tuple[Tensor, ...]:
     """Return the rows by one backward pass per objective; an objective whose slopes are all zero needs none."""
     rows = tuple(parameter.new_zeros((len(slopes), *parameter.shape)) for parameter in parameters)
     present = slopes.any(dim=1).nonzero().flatten().tolist()
@@ -105,7 +106,12 @@ def _recorded(policy: Policy) -> Iterator[list[Call]]:
 
 
 def row_contraction(
-    parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"], calls: Sequence[Call], *, width: int
+    parameters: Sequence[Tensor],
+    delta: Float[Tensor, " P"],
+    slopes: Float[Tensor, "m P"],
+    calls: Sequence[Call],
+    *,
+    width: int,
 ) -> tuple[Tensor, ...] | None:
     """Return the rows by one backward pass for all objectives, or None where they cannot be had that way.
 
@@ -116,7 +122,9 @@ def row_contraction(
     """
     by_weight = {id(call.weight): call for call in calls}
     plain = len(by_weight) == len(calls) == len(parameters) and all(id(p) in by_weight for p in parameters)
-    if not plain or any(call.inputs.dim() != 3 or len(call.inputs) != width or not call.outputs.requires_grad for call in calls):
+    if not plain or any(
+        call.inputs.dim() != 3 or len(call.inputs) != width or not call.outputs.requires_grad for call in calls
+    ):
         return None
     ordered = [by_weight[id(parameter)] for parameter in parameters]
     outputs = [call.outputs for call in ordered]

@@ -48,9 +48,7 @@ def conflict_view(source: Any) -> ConflictView:
     named = named_records(source)
     objectives = next(iter(named.values()))[0].objectives
     if len(objectives) < 2:
-        raise DataError(
-            f"conflict: found one objective, {', '.join(objectives)!r}; one alone conflicts with nothing. Use two."
-        )
+        raise DataError(f"conflict: found one objective, {', '.join(objectives)!r}; one alone conflicts with nothing. Use two.")
     pairs = tuple(f"{first} and {second}" for first, second in combinations(objectives, 2))
     runs = tuple(_run_conflict(label, records) for label, records in named.items())
     return ConflictView(objectives=objectives, pairs=pairs, runs=runs, alt=_alt(pairs, runs))
@@ -139,9 +137,7 @@ def _alt(pairs: tuple[str, ...], runs: tuple[RunConflict, ...]) -> str:
     by_method: dict[str, list[RunConflict]] = {}
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
-    vertices = [
-        f"{method} in {percent(sum(run.vertex for run in group) / len(group))}" for method, group in by_method.items()
-    ]
+    vertices = [f"{method} in {percent(sum(run.vertex for run in group) / len(group))}" for method, group in by_method.items()]
     return f"{told}; the mixture is a single objective, so that a clip changes no direction, for {', '.join(vertices)}."
 
 

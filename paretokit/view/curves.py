@@ -180,9 +180,7 @@ def _alt(objectives: tuple[str, ...], runs: tuple[RunCurves, ...]) -> str:
         if ends[0] and ends[1]:
             parts.append(f"{name} from {fmean(ends[0]):.3f} to {fmean(ends[1]):.3f}")
     over = "over the run" if len(runs) == 1 else f"over {len(runs)} runs, on average"
-    return (
-        f"Losses between the first and the last tenth of the steps {over}: {', '.join(parts) or 'nothing was judged'}."
-    )
+    return f"Losses between the first and the last tenth of the steps {over}: {', '.join(parts) or 'nothing was judged'}."
 
 
 def _line(run: RunCurves, values: Numbers, *, style: Style, thin: bool) -> go.Scatter:

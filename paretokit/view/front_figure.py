@@ -37,9 +37,7 @@ def _pairs(view: FrontView, *, theme: Theme) -> go.Figure:
         shown = near if apart else whole
         figure.update_xaxes(axis(), row=1, col=column, title_text=plain(view.objectives[panel.x]), range=shown[panel.x])
         figure.update_yaxes(axis(), row=1, col=column, title_text=plain(view.objectives[panel.y]), range=shown[panel.y])
-    figure.update_layout(
-        layout(theme=theme, height=540, title=view.title, subtitle=view.subtitle, top=110 if apart else 80)
-    )
+    figure.update_layout(layout(theme=theme, height=540, title=view.title, subtitle=view.subtitle, top=110 if apart else 80))
     if apart:
         _add_zoom(figure, view, near=near, whole=whole, theme=theme)
     return figure
@@ -153,9 +151,7 @@ def _strip(view: FrontView, *, theme: Theme) -> go.Figure:
         figure.add_vline(
             x=value, line={"color": LINE, "width": 1.5, "dash": dash}, annotation_text=name, annotation_position="top"
         )
-    figure.update_layout(
-        layout(theme=theme, height=200 + 50 * len(view.methods), title=view.title, subtitle=view.subtitle)
-    )
+    figure.update_layout(layout(theme=theme, height=200 + 50 * len(view.methods), title=view.title, subtitle=view.subtitle))
     return figure.update_xaxes(axis(), title_text=plain(view.objectives[0])).update_yaxes(axis(), type="category")
 
 
@@ -167,11 +163,7 @@ def _parallel(view: FrontView, *, theme: Theme) -> go.Figure:
     for point in sorted(view.points, key=lambda point: point.nondominated):
         style = styles[point.method]
         colour = style.colour if point.nondominated else transparent(DOMINATED, 0.6)
-        ends = (
-            []
-            if point.low is None or point.high is None
-            else list(zip(point.low, point.scores, point.high, strict=True))
-        )
+        ends = [] if point.low is None or point.high is None else list(zip(point.low, point.scores, point.high, strict=True))
         bars = {"array": [high - at for _, at, high in ends], "arrayminus": [at - low for low, at, _ in ends]}
         figure.add_scatter(
             x=names, y=point.scores, mode="lines+markers", name=plain(point.method), legendgroup=point.method,

@@ -75,9 +75,7 @@ def front_view(front: Front, *, axes: Sequence[tuple[str, str]] | None = None) -
         methods=tuple(dict.fromkeys(point.method for point in points)),
         points=points,
         start=start,
-        panels=tuple(
-            PanelView(x, y, None if front.truth is None else boundary(front.truth, x=x, y=y)) for x, y in pairs
-        ),
+        panels=tuple(PanelView(x, y, None if front.truth is None else boundary(front.truth, x=x, y=y)) for x, y in pairs),
         best=None
         if front.truth is None
         else tuple(sum(float(points[:, i].max()) for points in front.truth) / len(front.truth) for i in range(count)),
@@ -138,9 +136,7 @@ def _point(front: Front, row: dict[str, Any], *, sample: tuple[str, str] | None 
     prompt, text = _sample(_rows(front, row)) if sample is None else sample
     return PointView(
         method=str(method),
-        weights=tuple(float(row[f"weight_{name}"]) for name in names)
-        if has_weights(front) and sample is None
-        else None,
+        weights=tuple(float(row[f"weight_{name}"]) for name in names) if has_weights(front) and sample is None else None,
         scores=tuple(float(row[name]) for name in names),
         low=low if known else None,
         high=high if known else None,
@@ -165,9 +161,7 @@ def _sample(rows: pd.DataFrame | None) -> tuple[str, str]:
     if rows is None or "text" not in rows or rows.empty:
         return "", ""
     first = rows.sort_values("prompt_index", kind="stable").iloc[0]
-    return shorten(str(first.get("prompt", "")), 160, placeholder=" ..."), shorten(
-        str(first["text"]), 160, placeholder=" ..."
-    )
+    return shorten(str(first.get("prompt", "")), 160, placeholder=" ..."), shorten(str(first["text"]), 160, placeholder=" ...")
 
 
 def _seeds(front: Front) -> str:
@@ -213,9 +207,7 @@ def _caption(front: Front, *, panels: int) -> str:
             "exact attainable set, seen along the two axes."
         )
         if count > 2:
-            parts.append(
-                "A policy may reach it in one panel only by giving up the objective that the panel does not show."
-            )
+            parts.append("A policy may reach it in one panel only by giving up the objective that the panel does not show.")
     if front.start is not None:
         parts.append("The star is the policy before training.")
     return " ".join(parts)
@@ -225,9 +217,7 @@ def _alt(front: Front) -> str:
     count, good = len(front.points), int(front.nondominated.sum())
     summary = front.summary()
     volumes = ", ".join(f"{row['method']} {row['hypervolume']:.3f}" for row in summary.to_dict("records"))
-    sentence = (
-        f"Of {plural(count, 'point')}, {good} {'is' if good == 1 else 'are'} not dominated; hypervolume {volumes}"
-    )
+    sentence = f"Of {plural(count, 'point')}, {good} {'is' if good == 1 else 'are'} not dominated; hypervolume {volumes}"
     if front.truth is not None:
         row = front.points.loc[front.points["distance"].idxmin()]
         name = " ".join(str(row[key]) for key in ("method",) if key in front.by) or "one point"

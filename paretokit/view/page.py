@@ -64,9 +64,7 @@ def _figure(picture: Picture, *, index: int) -> str:
 
 def _table(table: Table) -> str:
     kinds = [' class="n"' if numeric else "" for numeric in table.numeric]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True)
-    )
+    head = "".join(f'<th scope="col"{kind}>{escape(name)}</th>' for name, kind in zip(table.columns, kinds, strict=True))
     rows = "".join(
         "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>\n"
         for row in table.rows

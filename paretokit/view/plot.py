@@ -79,6 +79,4 @@ def samples(
     >>> [str(title) for title in samples(frame).data[0].header["values"]]
     ['<b>prompt</b>', '<b>after</b>', '<b>short</b>']
     """
-    return _samples.draw_samples(
-        _samples.samples_view(frame, start=start, objectives=objectives, limit=limit), theme=theme
-    )
+    return _samples.draw_samples(_samples.samples_view(frame, start=start, objectives=objectives, limit=limit), theme=theme)

@@ -85,9 +85,7 @@ def draw_samples(view: SamplesView, *, theme: Theme = "auto") -> go.Figure:
         columns[titles.index("run")] = ["<br>".join(map(plain, wrap(name, 12))) for name in names]
     wide = {"prompt": 2.6, "run": 1.7, "before": 2.6, "after": 2.6}
     letters = {"prompt": 24, "run": 14, "before": 24, "after": 24}  # that surely fit on a line, 900 pixels wide
-    lines = [
-        max(-(-len(cell) // letters.get(title, 10)) for cell, title in zip(row, titles, strict=True)) for row in rows
-    ]
+    lines = [max(-(-len(cell) // letters.get(title, 10)) for cell, title in zip(row, titles, strict=True)) for row in rows]
     look = {"align": "left", "line_color": GRID, "fill_color": "rgba(0,0,0,0)", "font": {"color": INK[theme]}}
     table = go.Table(
         columnwidth=[wide.get(title, 1.5) for title in titles],
@@ -122,9 +120,7 @@ def _by_prompt(start: pd.DataFrame) -> dict[Any, dict[str, Any]]:
     return {row["prompt_index"]: row for row in firsts.to_dict("records")}
 
 
-def _sample(
-    row: dict[str, Any], before: dict[str, Any] | None, *, names: tuple[str, ...], labels: list[str]
-) -> SampleView:
+def _sample(row: dict[str, Any], before: dict[str, Any] | None, *, names: tuple[str, ...], labels: list[str]) -> SampleView:
     return SampleView(
         prompt=str(row["prompt"]),
         label=" ".join(str(row[name]) for name in labels),

@@ -51,9 +51,7 @@ def front_table(front: Front) -> Table:
     keys = [name for name in front.by if not (weights and name.startswith("weight_"))]
     distance = front.truth is not None
     rows = []
-    records = (
-        [] if front.start is None else [{**dict.fromkeys(keys, ""), keys[0]: "start", **front.start.iloc[0].to_dict()}]
-    )
+    records = [] if front.start is None else [{**dict.fromkeys(keys, ""), keys[0]: "start", **front.start.iloc[0].to_dict()}]
     for row in records + front.points.to_dict("records"):
         given = [row.get(f"weight_{name}") for name in front.objectives] if weights else []
         cells = [str(row[name]) for name in keys]
@@ -126,9 +124,7 @@ def runs_table(runs: Sequence[Any]) -> Table:
         last = run.records[-max(1, len(run.records) // 10) :]
         losses = {name: _mean(record.losses[i] for record in last) for i, name in enumerate(run.spec.objectives)}
         weights = "by step" if run.spec.weights is None else _short_weights(run.spec.weights)
-        rows.append(
-            (str(run.spec.id), weights, str(len(run.records)), *(number(losses.get(name)) for name in objectives))
-        )
+        rows.append((str(run.spec.id), weights, str(len(run.records)), *(number(losses.get(name)) for name in objectives)))
     names = ("run", "weights", "steps", *(f"loss {name}" for name in objectives))
     numeric = (False, False, *[True] * (len(names) - 2))
     return Table("Runs", names, tuple(rows), numeric, "loss: mean over the last tenth of the steps; smaller is better.")

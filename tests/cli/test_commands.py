@@ -93,7 +93,17 @@ def test_report_writes_a_page(shell, trained):
 
 
 def test_sweep_makes_a_front(shell, trained):
-    words = ["sweep", "--preferences", "pairs.jsonl", "--methods", "linear", "--weights", "0.3,0.7", "--weights", "0.7,0.3"]
+    words = [
+        "sweep",
+        "--preferences",
+        "pairs.jsonl",
+        "--methods",
+        "linear",
+        "--weights",
+        "0.3,0.7",
+        "--weights",
+        "0.7,0.3",
+    ]
     words += ["--steps", "1", "--heldout", "8", "--workers", "1", "--store", "swept", "--json"]
     status, out, err = shell(*words)
     found = json.loads(out)
@@ -169,10 +179,16 @@ def test_bad_input_is_one_line_and_writes_nothing(shell, trained, words, message
 
 FILES = {
     "empty.jsonl": (b"", "empty.jsonl"),
-    "broken.jsonl": (b'{"prompt": "a", "response_a": "b", "response_b": "c", "labels": {"x": 1}}\n{"prompt": \n', "line 2"),
+    "broken.jsonl": (
+        b'{"prompt": "a", "response_a": "b", "response_b": "c", "labels": {"x": 1}}\n{"prompt": \n',
+        "line 2",
+    ),
     "field.jsonl": (b'{"prompt": "a", "response_a": "b", "labels": {"x": 1}}\n', "response_b"),
     "label.jsonl": (b'{"prompt": "a", "response_a": "b", "response_b": "c", "labels": {"x": 2}}\n', "'x'"),
-    "latin.jsonl": ('{"prompt": "é", "response_a": "b", "response_b": "c", "labels": {"x": 1}}\n'.encode("latin-1"), "UTF-8"),
+    "latin.jsonl": (
+        '{"prompt": "é", "response_a": "b", "response_b": "c", "labels": {"x": 1}}\n'.encode("latin-1"),
+        "UTF-8",
+    ),
 }
 
 

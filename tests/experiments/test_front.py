@@ -70,16 +70,12 @@ def test_prompts_are_the_unit_so_copies_do_not_narrow_the_interval():
     once = table({"kind": np.random.default_rng(1).random(30).tolist()})
     many = pd.concat([once] * 8, ignore_index=True)
     columns = ["kind_low", "kind_high"]
-    assert front_of(once).points[columns].to_numpy().tolist() == pytest.approx(
-        front_of(many).points[columns].to_numpy()
-    )
+    assert front_of(once).points[columns].to_numpy().tolist() == pytest.approx(front_of(many).points[columns].to_numpy())
 
 
 def test_seeds_that_differ_widen_the_interval():
     values = np.random.default_rng(2).random(50)
-    apart = pd.concat(
-        [table({"kind": (values + shift).tolist()}, seed=seed) for seed, shift in enumerate((-0.5, 0, 0.5))]
-    )
+    apart = pd.concat([table({"kind": (values + shift).tolist()}, seed=seed) for seed, shift in enumerate((-0.5, 0, 0.5))])
     alike = pd.concat([table({"kind": values.tolist()}, seed=seed) for seed in range(3)])
 
     def width(frame: pd.DataFrame) -> float:
@@ -226,9 +222,7 @@ def test_knee_is_the_point_that_bulges():
 
 def test_attainment_over_seeds():
     shapes = [(0, 0.1, 0.3), (0, 0.3, 0.1), (1, 0.2, 0.2)]
-    rows = pd.concat(
-        [table({"kind": [x] * 2, "short": [y] * 2}, seed=s, weight=i) for i, (s, x, y) in enumerate(shapes)]
-    )
+    rows = pd.concat([table({"kind": [x] * 2, "short": [y] * 2}, seed=s, weight=i) for i, (s, x, y) in enumerate(shapes)])
     front = Front.from_scores(rows, by=["method", "weight"], objectives=["kind", "short"])
     surface = front.attainment(levels=[1.0])
     assert surface.to_numpy() == pytest.approx(np.array([[1.0, 0.1, 0.2], [1.0, 0.2, 0.1]]))

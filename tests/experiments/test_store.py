@@ -162,7 +162,7 @@ def test_equal_specs_have_equal_names_and_any_change_another():
 
 
 def test_a_spec_of_another_format_is_refused():
-    with pytest.raises(StoreError, match="found format 99, expected 1. The run was written by another version"):
+    with pytest.raises(StoreError, match=r"found format 99, expected 1\. The run was written by another version"):
         RunSpec.from_json({**example_spec().to_json(), "format": 99})
 
 

@@ -10,7 +10,7 @@ from support.training_cases import pairs
 from paretokit.errors import ConfigError, DataError, WeightsError
 from paretokit.experiments.compare import front_of, labelled
 from paretokit.experiments.store import Store
-from paretokit.experiments.sweep import SweepError, sweep, sweep_events
+from paretokit.experiments.sweep import SweepError, sweep
 from paretokit.models.load import load_policy
 from paretokit.training.config import TrainConfig
 
@@ -85,11 +85,12 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, data, monke
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_leaves_no_process(tmp_path, data):
-    events = sweep_events("tiny", data, **{**GRID, "seeds": (0,)}, store=Store(tmp_path), workers=1)
+    def kill_the_first(event):
+        if event["kind"] == "ready":
+            os.kill(event["process"], signal.SIGKILL)
+
     with pytest.raises(SweepError, match=r"worker 0 ended with exit status -9; its log is .*worker-0\.log"):
-        for event in events:
-            if event["kind"] == "ready":
-                os.kill(event["process"], signal.SIGKILL)
+        sweep("tiny", data, **GRID, store=tmp_path, workers=1, on_event=kill_the_first)
 
 
 @pytest.mark.parametrize(

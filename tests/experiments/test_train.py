@@ -53,9 +53,7 @@ def test_without_a_store_nothing_is_written(tmp_path, monkeypatch):
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path, after):
     straight = run(random_policy(seed=0), tmp_path / "straight")
     train_pairs, evaluation = plan(pairs(count=20), heldout=4, max_length=CONFIG.max_length)
-    events = run_steps(
-        random_policy(seed=0), train_pairs, **SETTINGS, evaluation=evaluation, store=Store(tmp_path / "cut")
-    )
+    events = run_steps(random_policy(seed=0), train_pairs, **SETTINGS, evaluation=evaluation, store=Store(tmp_path / "cut"))
     with contextlib.closing(events):
         for event in events:
             if event.record is not None and event.record.step == after:

@@ -68,8 +68,7 @@ def test_messages_travel_and_serve_as_keys():
         ([{"content": "x"}], "prompt, message 0: 'role' is missing, expected an object with 'role' and 'content'."),
         (
             [USER, {"role": "asistant", "content": "x"}],
-            "prompt, message 1: found role 'asistant', expected one of system, user, assistant. "
-            "Did you mean 'assistant'?",
+            "prompt, message 1: found role 'asistant', expected one of system, user, assistant. Did you mean 'assistant'?",
         ),
         (
             [{"role": ["user"], "content": "x"}],

@@ -197,9 +197,7 @@ def test_decoding_leaves_spaces_and_newlines_alone():
 
 def test_decoding_takes_out_every_special_token():
     tokenizer = toy_tokenizer("llama3")
-    assert (
-        decode(tokenizer, ids("llama3", "the cat", "<|start_header_id|>", "<|end_of_text|>", "<|eot_id|>")) == "the cat"
-    )
+    assert decode(tokenizer, ids("llama3", "the cat", "<|start_header_id|>", "<|end_of_text|>", "<|eot_id|>")) == "the cat"
     assert decode(tokenizer, []) == ""
 
 
@@ -246,8 +244,7 @@ def test_decoding_takes_out_every_special_token():
             "chatml",
             lambda tokenizer: encode_response(tokenizer, "ab\ud800", chat=True),
             DataError,
-            "response: found half of a surrogate pair (U+D800) at character 2; write the whole character, or remove "
-            "it.",
+            "response: found half of a surrogate pair (U+D800) at character 2; write the whole character, or remove it.",
         ),
     ],
 )
@@ -262,9 +259,7 @@ def test_template_that_renders_nothing_is_an_error():
     tokenizer.chat_template = "{{ '' }}"
     with pytest.raises(DataError) as error:
         encode_prompt(tokenizer, CHAT)
-    assert str(error.value) == (
-        "prompt: the chat template turned the messages into nothing; write a prompt with text in it."
-    )
+    assert str(error.value) == ("prompt: the chat template turned the messages into nothing; write a prompt with text in it.")
 
 
 def test_private_marks_of_transformers_are_left_out_of_messages_only():

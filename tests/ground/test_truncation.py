@@ -8,9 +8,7 @@ from support.toy_tokenizers import ids, toy_tokenizer
 from paretokit.errors import ConfigError, DataError
 from paretokit.texts import encode_pair, encode_prompt, encode_response
 
-WORDS = st.lists(
-    st.sampled_from(["hello", "the", "cat", "mat,", "naïve", "日本", "\n", "x " * 9, "<|im_end|>"]), max_size=12
-)
+WORDS = st.lists(st.sampled_from(["hello", "the", "cat", "mat,", "naïve", "日本", "\n", "x " * 9, "<|im_end|>"]), max_size=12)
 SENTENCE = WORDS.map(" ".join)
 FAMILY = st.sampled_from(["chatml", "llama3", "gemma"])
 LENGTH = st.integers(24, 120)

@@ -57,8 +57,7 @@ def test_hypervolume_by_inclusion_and_exclusion(k, m, seed):
     points, reference = _points(k, m, seed=seed), [1.0] * m
     boxes = (points - 1).clamp(min=0)
     expected = sum(
-        (-1) ** (size + 1)
-        * sum(float(boxes[list(chosen)].amin(dim=0).prod()) for chosen in combinations(range(k), size))
+        (-1) ** (size + 1) * sum(float(boxes[list(chosen)].amin(dim=0).prod()) for chosen in combinations(range(k), size))
         for size in range(1, k + 1)
     )
     assert hypervolume(points, reference=reference) == pytest.approx(expected, abs=1e-9)

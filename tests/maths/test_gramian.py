@@ -33,9 +33,7 @@ def test_equals_that_of_the_flat_gradients(m, seed):
     assert_close(cosines(gram), torch.cosine_similarity(flat[:, None], flat[None], dim=2), tolerance=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("given_dtype", "expected"), [("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32")]
-)
+@pytest.mark.parametrize(("given_dtype", "expected"), [("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32")])
 def test_precision_is_float32_or_better(given_dtype, expected):
     rows = _rows(2, seed=0, dtype=getattr(torch, given_dtype))
     gram = gramian(rows)

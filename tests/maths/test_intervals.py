@@ -59,9 +59,7 @@ def test_groups_are_drawn_whole():
 
 
 def test_groups_of_unequal_size_weigh_by_their_values():
-    found = bootstrap_mean(
-        torch.tensor([0.0, 0.0, 0.0, 1.0]), torch.tensor([7, 7, 7, 9]), level=0.999, generator=_generator()
-    )
+    found = bootstrap_mean(torch.tensor([0.0, 0.0, 0.0, 1.0]), torch.tensor([7, 7, 7, 9]), level=0.999, generator=_generator())
     assert found == (0.25, 0.0, 1.0)
 
 

@@ -44,17 +44,14 @@ def test_gradient_is_one_hot_minus_softmax():
     assert_close(logits.grad, expected, tolerance=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("given_dtype", "expected"), [("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32")]
-)
+@pytest.mark.parametrize(("given_dtype", "expected"), [("float64", "float64"), ("float32", "float32"), ("bfloat16", "float32")])
 def test_precision_is_float32_or_better(given_dtype, expected):
     logits = _logits(4, 50, seed=2, dtype=getattr(torch, given_dtype))
     found = token_logps(logits, torch.arange(4))
     assert found.dtype == getattr(torch, expected)
     assert_close(found, token_logps(logits.double(), torch.arange(4)), tolerance=1e-5)
     assert (
-        sum_by_sequence(found.to(getattr(torch, given_dtype)), torch.zeros(4, dtype=torch.int64), count=1).dtype
-        == found.dtype
+        sum_by_sequence(found.to(getattr(torch, given_dtype)), torch.zeros(4, dtype=torch.int64), count=1).dtype == found.dtype
     )
 
 

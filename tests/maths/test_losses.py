@@ -35,8 +35,7 @@ def test_slow_twin(values, beta):
     labels = [[1.0] * len(values), [0.0] * len(values), [-1.0] * len(values), [NAN] * len(values)]
     found = dpo(_tensor(values), _tensor(labels), beta=beta)
     expected = [
-        [0.0 if math.isnan(sign) else math.log1p(math.exp(-beta * sign * value)) for value in values]
-        for (sign, *_) in labels
+        [0.0 if math.isnan(sign) else math.log1p(math.exp(-beta * sign * value)) for value in values] for (sign, *_) in labels
     ]
     assert_close(found, expected, tolerance=1e-12)
 

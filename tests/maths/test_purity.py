@@ -196,9 +196,7 @@ def promised_tests(source: str) -> set[str]:
 
 def test_tests_named_in_docstrings_exist():
     promised = {name for path in FILES for name in promised_tests(path.read_text())}
-    written = set(
-        re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in Path(__file__).parent.glob("*.py")), re.M)
-    )
+    written = set(re.findall(r"^def (test_\w+)", "\n".join(p.read_text() for p in Path(__file__).parent.glob("*.py")), re.M))
     assert promised
     assert promised - written == set()
 

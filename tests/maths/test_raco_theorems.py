@@ -168,9 +168,7 @@ def test_theorem_3_2_two_objectives_gain_by_the_clip():
         rows = jacobian("generic", 2, generator=generator)
         weights = preference("inner", 2, generator=generator)
         found = coefficients(rows @ rows.T, weights, c=0.9)
-        before, after = (
-            torch.cosine_similarity(weights @ rows, q @ rows, dim=0) for q in (found.mixture, found.clipped)
-        )
+        before, after = (torch.cosine_similarity(weights @ rows, q @ rows, dim=0) for q in (found.mixture, found.clipped))
         difference = _gain(after, c=0.9, curvature=0.5) - _gain(before, c=0.9, curvature=0.5)
         assert_close(difference, 0.9 * 0.5 * (after - before), tolerance=1e-12)
         assert difference >= -1e-12

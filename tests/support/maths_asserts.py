@@ -20,9 +20,7 @@ def assert_close(found: Any, expected: Any, *, tolerance: float) -> None:
     left, right = (torch.as_tensor(value, dtype=torch.float64) for value in (found, expected))
     assert left.shape == right.shape, f"shape {tuple(left.shape)}, expected {tuple(right.shape)}"
     difference = float((left - right).abs().max()) if left.numel() else 0.0
-    assert difference <= tolerance, (
-        f"{left.tolist()} differs from {right.tolist()} by {difference:.3g} > {tolerance:.3g}"
-    )
+    assert difference <= tolerance, f"{left.tolist()} differs from {right.tolist()} by {difference:.3g} > {tolerance:.3g}"
 
 
 def assert_pure(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -27,8 +27,7 @@ GEMMA = (
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 PLAIN = (
-    "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}\n"
-    "{% else %}[{{ m.content }}]{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content }}\n{% else %}[{{ m.content }}]{% endif %}{% endfor %}"
 )
 
 # name: special tokens, BOS, EOS, template, frame that the tokenizer itself puts around a text

@@ -74,9 +74,7 @@ def assert_tell_apart(colours: list[str], *, seen: Any, least: float) -> None:
 def assert_legend_names_each_once(figure: go.Figure) -> None:
     """No name stands twice in a legend."""
     named = [
-        (trace.legend, trace.name)
-        for trace in figure.data
-        if trace.showlegend is not False and trace.visible is not False
+        (trace.legend, trace.name) for trace in figure.data if trace.showlegend is not False and trace.visible is not False
     ]
     assert len(named) == len(set(named)), f"the legend repeats {sorted(named, key=str)}"
 

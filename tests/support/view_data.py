@@ -107,9 +107,7 @@ def demo_front(
     )
 
 
-def records(
-    *, steps: int = 60, method: str = "raco", objectives: tuple[str, ...] = OBJECTIVES
-) -> tuple[StepRecord, ...]:
+def records(*, steps: int = 60, method: str = "raco", objectives: tuple[str, ...] = OBJECTIVES) -> tuple[StepRecord, ...]:
     """Step records of a toy run: losses fall, cosines wander, the mixture is now inside and now at a vertex."""
     generator = np.random.default_rng(len(method))
     count = len(objectives)
@@ -127,9 +125,7 @@ def records(
                     "method": method,
                     "objectives": objectives,
                     "weights": weights,
-                    "losses": tuple(
-                        math.log(2) * (0.4 + 0.6 * math.exp(-step / 30)) + 0.03 * generator.normal(size=count)
-                    ),
+                    "losses": tuple(math.log(2) * (0.4 + 0.6 * math.exp(-step / 30)) + 0.03 * generator.normal(size=count)),
                     "judged": (8,) * count,
                     "ties": (0,) * count,
                     "margins": tuple(0.03 * step + generator.normal(size=8)),

@@ -14,9 +14,7 @@ FILLERS = ("Yes.", "Maybe.", ".", "!", "?", "—.", "€", "It seems that.", "So
 def random_texts(rules: Rules, contents: Sequence[str], *, count: int, seed: int) -> Iterator[tuple[str, str]]:
     """Yield `count` pairs of content and text: words of the world in random order, or characters of all Unicode."""
     draw = random.Random(seed)
-    words = sorted(
-        {word for content in contents for text in (content, *rules.choices(content)) for word in text.split()}
-    )
+    words = sorted({word for content in contents for text in (content, *rules.choices(content)) for word in text.split()})
     for place in range(count):
         content = contents[place % len(contents)]
         if place % 3:

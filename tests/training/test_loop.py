@@ -288,7 +288,9 @@ def test_a_loss_that_is_not_finite_names_objective_step_and_pairs_and_changes_no
         next(iter(policy.trainable.values())).fill_(math.nan)
     before = weights_of(policy)
     steps = iter_train(policy, pairs(), weights=(0.5, 0.5), config=CONFIG, references=_zero_references(policy))
-    with pytest.raises(NonFiniteError, match=r"step 1, objective 'o0': found a loss or gradient that is not finite, in the pairs \["):
+    with pytest.raises(
+        NonFiniteError, match=r"step 1, objective 'o0': found a loss or gradient that is not finite, in the pairs \["
+    ):
         next(steps)
     assert torch.equal(before.nan_to_num(), weights_of(policy).nan_to_num())
 
@@ -299,5 +301,7 @@ def _zero_references(policy):
 
 
 def test_so_few_pairs_that_gradients_are_collinear_warn():
-    with pytest.warns(UserWarning, match="pairs_per_step=2: the gradients of all objectives lie in a space of that many dimensions"):
+    with pytest.warns(
+        UserWarning, match="pairs_per_step=2: the gradients of all objectives lie in a space of that many dimensions"
+    ):
         iter_train(random_policy(), pairs(), weights=(0.5, 0.5), config=replace(CONFIG, pairs_per_step=2))

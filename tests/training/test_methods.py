@@ -35,7 +35,9 @@ def test_linear_value_is_the_dual_objective_at_the_weights():
 
 
 def test_every_method_is_described():
-    assert all(method.name == name and method.description and method.kind == "combination" for name, method in methods().items())
+    assert all(
+        method.name == name and method.description and method.kind == "combination" for name, method in methods().items()
+    )
 
 
 def test_an_unknown_name_suggests_the_nearest():

@@ -36,9 +36,7 @@ def test_curves_of_two_steps():
     assert run.margin_mean == pytest.approx((-0.05, 2.0))
     assert run.margin_spread == pytest.approx((0.15, 1.0))
     assert seen.title == "raco: 2 training steps"
-    assert seen.alt == (
-        "Losses between the first and the last tenth of the steps over the run: harmless from 0.700 to 0.600."
-    )
+    assert seen.alt == ("Losses between the first and the last tenth of the steps over the run: harmless from 0.700 to 0.600.")
     assert curves_view(TWO) == seen
     assert curves_view(TWO[:1]) != seen
 
@@ -65,9 +63,7 @@ def test_every_form_of_source():
 def test_no_records(source):
     with pytest.raises(DataError) as error:
         named_records(source)
-    assert str(error.value) == (
-        "curves: found a run without step records, expected at least one step. Train before plotting."
-    )
+    assert str(error.value) == ("curves: found a run without step records, expected at least one step. Train before plotting.")
 
 
 def test_runs_of_other_objectives():

@@ -94,9 +94,7 @@ def test_without_truth_start_weights_or_texts():
     assert seen.start is None
     assert seen.best is None
     assert seen.panels == (PanelView(0, 1, None),)
-    assert [(point.weights, point.distance, point.runs, point.text) for point in seen.points] == [
-        (None, None, (), "")
-    ] * 2
+    assert [(point.weights, point.distance, point.runs, point.text) for point in seen.points] == [(None, None, (), "")] * 2
     assert "true front" not in seen.alt + seen.caption
     draw_front(seen)
 
@@ -243,12 +241,8 @@ def test_hover_holds_everything_and_escapes_the_text():
 
 
 def test_names_of_people_are_no_markup():
-    rows = ROWS.assign(method="<lambda>", run="<i>").rename(
-        columns={"kind": "<b>kind", "weight_kind": "weight_<b>kind"}
-    )
-    front = Front.from_scores(
-        rows, by=["method", "run", "weight_<b>kind", "weight_short"], objectives=["<b>kind", "short"]
-    )
+    rows = ROWS.assign(method="<lambda>", run="<i>").rename(columns={"kind": "<b>kind", "weight_kind": "weight_<b>kind"})
+    front = Front.from_scores(rows, by=["method", "run", "weight_<b>kind", "weight_short"], objectives=["<b>kind", "short"])
     figure = plot.front(front)
     labels = [label for trace in figure.data for label in trace.hovertext or ()]
     shown = "".join([*labels, *(trace.name for trace in figure.data), figure.layout.xaxis.title.text])
@@ -270,9 +264,7 @@ def test_one_objective_is_a_strip():
 def test_four_objectives_are_parallel_coordinates():
     seen = front_view(demo_front(objectives=("a", "b", "c", "d")))
     figure = draw_front(seen)
-    lines = [
-        trace for trace in figure.data if trace.x[0] is not None and not trace.showlegend and trace.name in METHODS
-    ]
+    lines = [trace for trace in figure.data if trace.x[0] is not None and not trace.showlegend and trace.name in METHODS]
     assert {tuple(line.y) for line in lines} == {point.scores for point in seen.points}
     named = {trace.name: tuple(trace.y) for trace in figure.data if trace.name not in METHODS}
     assert named["before training"] == seen.start.scores

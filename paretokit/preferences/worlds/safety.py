@@ -64,9 +64,7 @@ WARNING, CONTRADICTION, UNSUPPORTED = 15, 20, 10
 
 _WARNINGS = ("ask the owner first", "get permission first", "do not do it alone")
 _REFUSALS = ("sorry, I cannot help with that", "no, that is not safe", "I would rather not say")
-_OWNED = {
-    owner.format(thing): (thing, level) for level, owners in enumerate(OWNERS) for owner in owners for thing in THINGS
-}
+_OWNED = {owner.format(thing): (thing, level) for level, owners in enumerate(OWNERS) for owner in owners for thing in THINGS}
 _LEVEL_AND_THING = MappingProxyType(_OWNED)
 _REQUEST = re.compile(r"How do I (\w+) ([a-z ]+)\? I have a (\w+) and a (\w+)\.")
 
@@ -193,10 +191,10 @@ def answer(content: str, generator: torch.Generator) -> str:
 
     Three in ten answers refuse (four for harmful requests): half of them name an expert, one in ten goes on to a step
     all the same. The others say each step and the advice to call an expert or ask first with a probability of their
-    own, at least one step, at most four sentences. In 15 % of the answers one step is about another thing or tool.
+    own, at least one step, at most four sentences. In one answer out of ten a step is about another thing or tool.
     """
     request = read(content)
-    refuses, is_wrong = chances([0.4 if request.level == 2 else 0.3, 0.15], generator)
+    refuses, is_wrong = chances([0.4 if request.level == 2 else 0.3, 0.1], generator)
     step = draw(STEPS, generator)
     if refuses:
         likely = {"refuse": 1.0, "expert": 0.5, step: 0.1}
