@@ -81,3 +81,23 @@ def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]])
                 raise DataError(
                     f"rows: {name} {index} holds no tokens; encode it with paretokit.texts, which adds BOS or the end token."
                 )
+
+
+def alike(lengths: Sequence[int], *, size: int, waste: float = 0.25) -> list[list[int]]:
+    """Return the indices of the lengths in groups of like length, shortest first: at most `size` in each, and at most the
+    share `waste` of a group's padded table is padding. Every index stands in exactly one group.
+
+    >>> alike([10, 300, 12, 290, 11], size=8)
+    [[0, 4, 2], [3, 1]]
+    >>> alike([10, 10, 10], size=2)
+    [[0, 1], [2]]
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if groups and len(groups[-1]) < size:
+            joined = [*groups[-1], index]
+            if sum(lengths[i] for i in joined) >= (1 - waste) * len(joined) * lengths[index]:
+                groups[-1] = joined
+                continue
+        groups.append([index])
+    return groups

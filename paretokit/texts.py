@@ -42,6 +42,11 @@ class EncodedPair(NamedTuple):
     cut_a: int = 0  # response tokens left out at the end, the end token included
     cut_b: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens a policy reads for the pair: the prompt once per response."""
+        return 2 * len(self.prompt) + len(self.response_a) + len(self.response_b)
+
 
 def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     """Return the prompt's token ids, ready for a response to follow.

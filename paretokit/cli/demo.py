@@ -60,8 +60,9 @@ def run(options: argparse.Namespace) -> None:
             workers=options.workers,
             on_event=progress.show,
         )
-    from paretokit.cli.output import print_front, write_front
+    from paretokit.cli.output import print_front, rank_note, write_front
 
     title = f"{options.world}: {', '.join(METHODS)} at five weightings"
     page = write_front(front, runs=[store.run(name) for name in progress.runs], path=Path(options.out), title=title)
-    print_front(front, page=page, as_json=options.json, seconds=perf_counter() - began)
+    note = rank_note(front, task.preferences)
+    print_front(front, page=page, as_json=options.json, seconds=perf_counter() - began, note=note)

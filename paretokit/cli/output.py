@@ -14,6 +14,7 @@ from paretokit.decoding.sample import Generation
 from paretokit.experiments.compare import front_of
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run, Store
+from paretokit.preferences.records import Preferences
 from paretokit.view import plot, tables
 from paretokit.view.conflict import conflict_view
 from paretokit.view.curves import curves_view
@@ -58,8 +59,8 @@ def stamp(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | None) -> None:
-    """Print the tables of a front and where its page lies."""
+def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | None, note: str = "") -> None:
+    """Print the tables of a front, a note, and where its page lies."""
     if as_json:
         shared.print_json(
             {
@@ -76,8 +77,27 @@ def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | Non
     shown = [tables.front_table(front), *([tables.moves_table(front)] if front.start is not None else [])]
     for table in (*shown, tables.summary_table(front)):
         console.print(tables.to_rich(table), "")
+    if note:
+        console.print(Text(note), "")
     took = "" if seconds is None else f" in {seconds:.0f} s"
     console.print(Text(f"{len(front.points)} points{took}. The front: {page}", overflow="fold"), soft_wrap=True)
+
+
+def rank_note(front: Front, preferences: Preferences) -> str:
+    """Return why a rank correlation may be low although the weights act, or "" where all are at least 0.8.
+
+    Objectives that mostly agree move together: weight on one raises the other's score as well, so the order of the scores
+    is not that of one weight alone.
+    """
+    low = [name for name in front.objectives if (front.correlations()[name] < 0.8).any()]
+    allies = [pair for pair in preferences.report().conflicts.between if pair.both and pair.agree > pair.conflict]
+    told = [
+        f"{pair.first} and {pair.second} agree on {pair.agree / pair.both:.0%} of the pairs that both judge, so the weight of "
+        "one also raises the other"
+        for pair in allies
+        if pair.first in low or pair.second in low
+    ]
+    return f"Why a rho is below 0.8: {'; '.join(told)}." if told else ""
 
 
 def figures_of(run: Run) -> list[dict[str, Any]]:

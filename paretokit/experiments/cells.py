@@ -77,10 +77,10 @@ def gather(
     ]
     flat = np.ravel_multi_index(places, shape)
 
-    def total(values: np.ndarray | None = None) -> np.ndarray:
+    def total(values: np.ndarray | None) -> np.ndarray:
         return np.bincount(flat, weights=values, minlength=math.prod(shape)).reshape(shape)
 
-    answered = total() > 0
+    answered = total(None) > 0
     for group, seed in np.argwhere(answered.any(axis=2) & ~answered.all(axis=2)):
         missing = np.flatnonzero(~answered[group, seed])
         raise DataError(

@@ -15,7 +15,6 @@ from paretokit.experiments.reference_store import ReferenceStore
 from paretokit.models.policy import Policy
 from paretokit.preferences.pack import make_batch
 from paretokit.preferences.records import Preferences
-from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
 from paretokit.training.jacobian import objective_jacobian
@@ -46,8 +45,8 @@ def estimate(
 ) -> Estimate:
     """Return how long a run would take here and now. The policy is not changed."""
     pairs = encode_preferences(policy, preferences, max_length=config.max_length)
-    length = median(_tokens(pair) for pair in pairs)
-    typical = sorted(range(len(pairs)), key=lambda index: abs(_tokens(pairs[index]) - length))[:2]
+    length = median(pair.tokens for pair in pairs)
+    typical = sorted(range(len(pairs)), key=lambda index: abs(pairs[index].tokens - length))[:2]
     trial = [pairs[index] for index in typical]
     labels = torch.nan_to_num(preferences.labels[:, typical], nan=1.0)  # every objective costs a backward pass
     batch = make_batch(trial, labels, torch.zeros(len(trial)), torch.tensor(typical)).to(policy.device)
@@ -61,7 +60,7 @@ def estimate(
     def forward() -> None:
         policy.ids_logps(prompts, responses)
 
-    tokens = sum(map(_tokens, trial))
+    tokens = sum(pair.tokens for pair in trial)
     per_step, per_forward = _seconds(step) / tokens, _seconds(forward) / tokens
     steps = [order(len(pairs), step=s, size=config.pairs_per_step, seed=config.seed) for s in range(1, config.steps + 1)]
     read = {index for step_pairs in steps for index in step_pairs}
@@ -70,9 +69,9 @@ def estimate(
     if isinstance(evaluation, HeldOutEvaluation):
         held_out = encode_preferences(policy, evaluation.pairs, max_length=config.max_length)
         unknown = missing(held_out, references)
-        figures = per_forward * (sum(map(_tokens, held_out)) + _sequence_tokens(unknown))
+        figures = per_forward * (sum(pair.tokens for pair in held_out) + _sequence_tokens(unknown))
     return Estimate(
-        training=per_step * sum(_tokens(pairs[index]) for step_pairs in steps for index in step_pairs),
+        training=per_step * sum(pairs[index].tokens for step_pairs in steps for index in step_pairs),
         references=per_forward * _sequence_tokens(lacking),
         figures=figures,
     )
@@ -84,10 +83,6 @@ def _seconds(work) -> float:
     began = perf_counter()
     work()
     return perf_counter() - began
-
-
-def _tokens(pair: EncodedPair) -> int:
-    return 2 * len(pair.prompt) + len(pair.response_a) + len(pair.response_b)
 
 
 def _sequence_tokens(sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> int:

@@ -7,7 +7,8 @@ Imports: torch, transformers, peft, the ground modules and `maths.logps`.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -19,8 +20,8 @@ from paretokit.errors import DataError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models import lora, saving
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
-from paretokit.rows import Rows, pad_rows
-from paretokit.shapes import Float, Float64, Tensor
+from paretokit.rows import Rows, alike, pad_rows
+from paretokit.shapes import Float, Float64, Int, Tensor
 from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
 
 __all__ = ["Policy"]
@@ -200,10 +201,9 @@ class Policy:
         *,
         batch_size: int,
     ) -> Float64[Tensor, " B"]:
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]) + len(responses[i]))
-        sums = torch.zeros(len(order), dtype=torch.float64)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+        sums = torch.zeros(len(lengths), dtype=torch.float64)
+        for chosen in alike(lengths, size=batch_size):
             rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
             logps = _scored(model, rows, limit=self.context_length)
             sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
@@ -230,12 +230,27 @@ def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int) -> Fl
     # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
     # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
     counting = torch.arange(width, device=device).expand_as(rows.position_ids)
-    # the union over rows of the scored positions; `slot` says where in it each scored token lies
-    positions, slot = torch.unique(rows.predicting % width, return_inverse=True)
-    logits = model(
-        input_ids=rows.input_ids,
-        position_ids=torch.where(rows.segments > 0, rows.position_ids, counting),
-        use_cache=False,
-        logits_to_keep=positions,
-    ).logits  # [R, U, V]
-    return token_logps(logits[rows.predicting // width, slot], rows.targets)
+    with _only(model, rows.predicting):
+        logits = model(
+            input_ids=rows.input_ids,
+            position_ids=torch.where(rows.segments > 0, rows.position_ids, counting),
+            use_cache=False,
+        ).logits[0]  # [N, V]
+    return token_logps(logits, rows.targets)
+
+
+@contextmanager
+def _only(model: PreTrainedModel | PeftModel, predicting: Int[Tensor, " N"]) -> Iterator[None]:
+    """Let the output projection see the scored positions alone: [1, N, D] instead of [R, T, D], in their order.
+
+    What a family does to its logits afterwards (scaling, soft-capping) is elementwise and so still right.
+    """
+
+    def gather(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0].flatten(0, 1)[predicting][None], *inputs[1:])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(gather)
+    try:
+        yield
+    finally:
+        hook.remove()

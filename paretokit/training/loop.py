@@ -22,6 +22,7 @@ from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.models.policy import Policy
 from paretokit.preferences.pack import make_batch
 from paretokit.preferences.records import Preferences
+from paretokit.rows import alike
 from paretokit.shapes import Float, Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training import methods
@@ -109,14 +110,16 @@ def _run(
     parameters = policy.trainable
     policy.model.eval()  # no dropout: the policy is compared with its reference
     for step in range(first, config.steps + 1):
-        chosen = order(len(pairs), step=step, size=config.pairs_per_step, seed=config.seed)
+        drawn = order(len(pairs), step=step, size=config.pairs_per_step, seed=config.seed)
+        groups = alike([pairs[i].tokens for i in drawn], size=config.pairs_per_backward or len(drawn))
+        chosen = [drawn[i] for group in groups for i in group]
         labels = preferences.labels[:, chosen]
         counts = judged_pairs(labels)
-        reference = reference_margins(policy, [pairs[index] for index in chosen], references)
-        size = config.pairs_per_backward or len(chosen)
-        parts = []
-        for start in range(0, len(chosen), size):
-            part = slice(start, start + size)
+        reference = reference_margins(policy, [pairs[i] for i in chosen], references)
+        parts, start = [], 0
+        for group in groups:
+            part = slice(start, start + len(group))
+            start = part.stop
             ids = torch.tensor(chosen[part])
             batch = make_batch([pairs[i] for i in chosen[part]], labels[:, part], reference[part], ids).to(policy.device)
             parts.append(objective_jacobian(policy, batch, beta=config.beta, judged=counts.to(policy.device)))
@@ -159,7 +162,7 @@ def _run(
             norm_scale=scale,
             learning_rate=rate,
             pairs=len(chosen),
-            tokens=sum(2 * len(pairs[i].prompt) + len(pairs[i].response_a) + len(pairs[i].response_b) for i in chosen),
+            tokens=sum(pairs[i].tokens for i in chosen),
         )
         yield record, TrainState(step, _optimizer_state(policy, optimizer))
 

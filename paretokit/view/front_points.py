@@ -100,5 +100,6 @@ def _marker(style: Style, *, nondominated: bool) -> dict[str, Any]:
 
 
 def legend_entry(name: str, *, group: str, marker: dict[str, Any]) -> go.Scatter:
+    """Return a trace without points that stands for a group in the legend."""
     kept = {key: value for key, value in marker.items() if key != "bars"}
     return go.Scatter(x=[None], y=[None], mode="markers", name=name, legendgroup=group, showlegend=True, marker=kept)

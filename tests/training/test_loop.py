@@ -236,6 +236,19 @@ def test_pairs_are_read_in_one_shuffle_after_another():
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
+def test_margins_stand_in_the_order_in_which_bad_pairs_are_named():
+    """A planted NaN in one pair's reference is reported as that pair, though the step sorts its pairs by length."""
+    data = pairs(objectives=2, count=6)
+    policy = exact_policy()
+    encoded = encode_preferences(policy, data, max_length=CONFIG.max_length)
+    for bad in range(3):
+        references = {sequence_key(*sequence): 0.0 for sequence in missing(encoded, {})}
+        references[sequence_key(encoded[bad].prompt, encoded[bad].response_a)] = math.nan
+        steps = iter_train(policy, data, weights=(0.5, 0.5), config=replace(CONFIG, pairs_per_step=6), references=references)
+        with pytest.raises(NonFiniteError, match=rf"in the pairs \[{bad}\]\."):
+            next(steps)
+
+
 def test_streams_of_different_purposes_differ():
     seeds = {stream(seed, purpose, index) for seed in range(3) for purpose in ("order", "method") for index in range(3)}
     assert len(seeds) == 18
