@@ -4,8 +4,8 @@
     python data/tiny/make.py --steps 5 --out x  # the first five steps, as the test repeats them
 
 Everything is drawn from one seed. The prompts are those of the worlds' part `sft`, so none is a held-out prompt and
-none has pairs. First comes rehearsal: shorter posts, and answers that tell all of them in random order; this teaches
-a small model to copy far sooner than real answers do. Then the answers are the worlds' own, good and bad.
+none has pairs. First comes rehearsal: posts of one to four facts and answers that tell them all, in random order;
+this teaches a small model to copy far sooner than real answers do. Then the answers are the worlds' own, good and bad.
 The loss is the mean cross-entropy over answer tokens, the end token included. On another kind of machine sums are
 ordered differently and the bits of the weights differ.
 """
@@ -33,7 +33,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from paretokit.preferences.worlds import WORLDS
 from paretokit.preferences.worlds.build import ask, part_of
 from paretokit.preferences.worlds.rules import Rules, draw, draw_distinct
-from paretokit.preferences.worlds.safety import SAFETY
 from paretokit.preferences.worlds.summaries import INVITATION, SUMMARIES
 from paretokit.rows import pad_rows
 from paretokit.texts import encode_prompt
@@ -57,8 +56,8 @@ COMMON = (
 )
 """Frequent English words, so that text from outside the worlds takes fewer pieces than bytes."""
 SEED = 2
-REHEARSAL = 1280
-STEPS = 4000
+REHEARSAL = 960
+STEPS = 2560
 BATCH = 32
 ANSWERS_PER_PROMPT = 2
 MATRIX_RATE = 0.02
@@ -116,7 +115,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCaus
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=256,
-        num_hidden_layers=2,
+        num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=512,
@@ -162,20 +161,11 @@ def _conversation(generator: torch.Generator) -> tuple[str, list[str]]:
 
 
 def _rehearsal(generator: torch.Generator) -> tuple[str, list[str]]:
-    """Mostly a post cut to its first one to four facts, and all of them in random order; else answers of one to four
-    sentences that fit a request."""
-    if draw((True, True, True, False), generator):
-        facts = _content(SUMMARIES, generator).removeprefix(INVITATION).removesuffix(".").split(". ")
-        facts = facts[: draw((1, 2, 3, 4), generator)]
-        return INVITATION + _join(facts), [_join(draw_distinct(facts, len(facts), generator))]
-    content = _content(SAFETY, generator)
-    *_, fullest = SAFETY.choices(content)
-    said = fullest.removesuffix(".").split(". ")
-    return content, [_join(draw_distinct(said, draw((1, 2, 3, 4), generator), generator))]
-
-
-def _join(said: list[str]) -> str:
-    return ". ".join(said) + "."
+    """A post cut to its first one to four facts, and one answer: all of them in random order."""
+    facts = _content(SUMMARIES, generator).removeprefix(INVITATION).removesuffix(".").split(". ")
+    facts = facts[: draw(range(1, len(facts) + 1), generator)]
+    post, answer = (". ".join(said) + "." for said in (facts, draw_distinct(facts, len(facts), generator)))
+    return INVITATION + post, [answer]
 
 
 def train(

@@ -51,7 +51,7 @@ def objective_jacobian(policy: Policy, batch: Batch, *, beta: float, judged: Int
     objective without a judged pair in this batch gets a zero row. Source: RACO (arXiv 2602.02495), section 3.
     """
     parameters = list(policy.trainable.values())
-    with _recorded(policy) as calls:
+    with recorded(policy) as calls:
         delta = margins(policy, batch)
     at = delta.detach().requires_grad_()
     losses = dpo(at, batch.labels.to(at.dtype), beta=beta)
@@ -87,7 +87,7 @@ class Call(NamedTuple):
 
 
 @contextmanager
-def _recorded(policy: Policy) -> Iterator[list[Call]]:
+def recorded(policy: Policy) -> Iterator[list[Call]]:
     """Note the calls of the linear layers that hold trainable weights."""
     trainable = {id(parameter) for parameter in policy.trainable.values()}
     calls: list[Call] = []

@@ -78,7 +78,7 @@ def test_posts_and_answers_are_sentences_of_the_world():
 
 
 def test_answers_are_spread_over_good_and_bad():
-    """Half the hearsay is said flatly and one fact in sixteen is wrong, so no objective is at its end."""
+    """Half the hearsay is said flatly and one fact in twelve is wrong, so no objective is at its end."""
     generator = torch.Generator().manual_seed(6)
     posts = [sample(generator) for _ in range(300)]
     mean = torch.tensor([scores(post, answer(post, generator)) for post in posts]).mean(0)

@@ -6,7 +6,7 @@ what was used where.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -36,7 +36,7 @@ class World:
 
     name: str
     preferences: Preferences
-    """Pairs on training prompts, two each; a label is the sign of the exact difference of scores, 0 within 1e-9."""
+    """Pairs on training prompts; a label is the sign of the exact difference of scores, 0 within 1e-9."""
     prompts: tuple[Prompt, ...]
     """Held-out prompts for evaluation: none has pairs, and the shipped `tiny` model was trained on none."""
     scorers: Mapping[str, Callable[[Prompt, str], float]]
@@ -102,17 +102,14 @@ def contents(rules: Rules, *, part: str, count: int, seed: int) -> list[str]:
     return list(found)
 
 
-def _pairs(rules: Rules, *, seed: int) -> list[tuple[str, str, str]]:
-    """Different pairs of answers, in either order, that do not score the same on every objective."""
+def _pairs(rules: Rules, *, seed: int) -> Iterator[tuple[str, str, str]]:
     generator = torch.Generator().manual_seed(seed)
-    pairs: dict[tuple[str, str, str], None] = {}
     for content in contents(rules, part="pairs", count=PAIRED_PROMPTS, seed=seed):
-        wanted = len(pairs) + PAIRS_PER_PROMPT
-        while len(pairs) < wanted:
-            a, b = (rules.answer(content, generator) for _ in range(2))
-            if (content, b, a) not in pairs and rules.scores(content, a) != rules.scores(content, b):
-                pairs[content, a, b] = None
-    return list(pairs)
+        for _ in range(PAIRS_PER_PROMPT):
+            first = second = rules.answer(content, generator)
+            while second == first:
+                second = rules.answer(content, generator)
+            yield content, first, second
 
 
 def _preferences(rules: Rules) -> Preferences:

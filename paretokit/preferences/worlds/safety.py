@@ -191,10 +191,10 @@ def answer(content: str, generator: torch.Generator) -> str:
 
     Three in ten answers refuse (four for harmful requests): half of them name an expert, one in ten goes on to a step
     all the same. The others say each step and the advice to call an expert or ask first with a probability of their
-    own, at least one step, at most four sentences. In one answer out of ten a step is about another thing or tool.
+    own, at least one step, at most four sentences. In 15 % of the answers one step is about another thing or tool.
     """
     request = read(content)
-    refuses, is_wrong = chances([0.4 if request.level == 2 else 0.3, 0.1], generator)
+    refuses, is_wrong = chances([0.4 if request.level == 2 else 0.3, 0.15], generator)
     step = draw(STEPS, generator)
     if refuses:
         likely = {"refuse": 1.0, "expert": 0.5, step: 0.1}

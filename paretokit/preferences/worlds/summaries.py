@@ -172,11 +172,11 @@ def answer(content: str, generator: torch.Generator) -> str:
     """Return a summary of one to four facts in the order of the post.
 
     How complete it is, is drawn first (each fact is told with a probability between 0.25 and 1); hearsay is passed on
-    as such or said flatly, half and half; one fact in sixteen gets a wrong name, thing, place or day.
+    as such or said flatly, half and half; one fact in twelve gets a wrong name, thing, place or day.
     """
     facts = list(read(content).items())
     completeness = 0.25 + 0.75 * torch.rand((), generator=generator).item()
-    told, flat, wrong = (chances([p] * len(facts), generator) for p in (completeness, 0.5, 1 / 16))
+    told, flat, wrong = (chances([p] * len(facts), generator) for p in (completeness, 0.5, 1 / 12))
     if not any(told):
         told[draw(range(len(facts)), generator)] = True
     said = []
