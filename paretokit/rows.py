@@ -83,21 +83,23 @@ def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]])
                 )
 
 
-def alike(lengths: Sequence[int], *, size: int, waste: float = 0.25) -> list[list[int]]:
-    """Return the indices of the lengths in groups of like length, shortest first: at most `size` in each, and at most the
-    share `waste` of a group's padded table is padding. Every index stands in exactly one group.
+def alike(lengths: Sequence[int], *, size: int, budget: int, waste: float = 0.25) -> list[list[int]]:
+    """Return the indices of the lengths in groups of like length, shortest first. Every index stands in exactly one group.
 
-    >>> alike([10, 300, 12, 290, 11], size=8)
+    A group has at most `size` members, its padded table holds at most `budget` positions, and at most the share `waste` of
+    them is padding; a single length above the budget is a group of its own.
+
+    >>> alike([10, 300, 12, 290, 11], size=8, budget=1000)
     [[0, 4, 2], [3, 1]]
-    >>> alike([10, 10, 10], size=2)
-    [[0, 1], [2]]
+    >>> alike([10, 10, 10], size=2, budget=1000), alike([10, 10, 10], size=8, budget=20)
+    ([[0, 1], [2]], [[0, 1], [2]])
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if groups and len(groups[-1]) < size:
-            joined = [*groups[-1], index]
-            if sum(lengths[i] for i in joined) >= (1 - waste) * len(joined) * lengths[index]:
-                groups[-1] = joined
-                continue
-        groups.append([index])
+        joined = [*groups[-1], index] if groups else [index]
+        table = len(joined) * lengths[index]
+        if groups and len(joined) <= size and table <= budget and sum(lengths[i] for i in joined) >= (1 - waste) * table:
+            groups[-1] = joined
+        else:
+            groups.append([index])
     return groups

@@ -34,10 +34,10 @@ from paretokit.training.state import TrainState
 
 
 class Event(NamedTuple):
-    """Something that happened in a run: a stage that begins ("start figures", "training", "figures"), a step, or the end."""
+    """Something that happened in a run: a stage that begins, a step, or the end."""
 
     kind: str  # "stage", "step" or "run"
-    stage: str = ""
+    stage: str = ""  # "figures before training", "training" or "figures after training"
     record: StepRecord | None = None
     run: Run | None = None
 
@@ -233,13 +233,12 @@ def _run_steps(
 
 def _keep(run: Run, folder: RunFolder | None, references: ReferenceStore) -> None:
     """Write the end of a run. An interrupt may have hit the middle of an optimizer step; the checkpoint is whole."""
+    if folder is not None:
+        point = folder.resume_point() if run.state["state"] == "stopped" else None
+        if point is not None:
+            run.load().load_trainable_state(point[1])
+        folder.end(run)
     references.flush()
-    if folder is None:
-        return
-    point = folder.resume_point() if run.state["state"] == "stopped" else None
-    if point is not None:
-        run.load().load_trainable_state(point[1])
-    folder.end(run)
 
 
 def _finished(folder: RunFolder, policy: Policy) -> Run:

@@ -27,6 +27,9 @@ from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
 __all__ = ["Policy"]
 
 
+_READ_AT_ONCE = 4096  # positions in one pass without gradient, which bounds memory; results do not depend on it
+
+
 class Policy:
     """A model to align; made by `load_policy`. The model stays in evaluation mode: dropout is off, also in training."""
 
@@ -203,7 +206,7 @@ class Policy:
     ) -> Float64[Tensor, " B"]:
         lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
         sums = torch.zeros(len(lengths), dtype=torch.float64)
-        for chosen in alike(lengths, size=batch_size):
+        for chosen in alike(lengths, size=batch_size, budget=_READ_AT_ONCE):
             rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
             logps = _scored(model, rows, limit=self.context_length)
             sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()

@@ -56,6 +56,12 @@ class TrainConfig:
         check=_optional(_whole(1)),
         expected="a whole number >= 1, or nothing",
     )
+    tokens_per_backward: int = _option(
+        2048,
+        "tokens in one forward and backward pass; smaller needs less memory and gives the same update",
+        check=_whole(1),
+        expected="a whole number >= 1",
+    )
     learning_rate: float = _option(2e-4, "peak learning rate", check=_real(0, math.inf, low_open=True), expected="a number > 0")
     beta: float = _option(
         0.2,

@@ -111,7 +111,8 @@ def _run(
     policy.model.eval()  # no dropout: the policy is compared with its reference
     for step in range(first, config.steps + 1):
         drawn = order(len(pairs), step=step, size=config.pairs_per_step, seed=config.seed)
-        groups = alike([pairs[i].tokens for i in drawn], size=config.pairs_per_backward or len(drawn))
+        size = config.pairs_per_backward or len(drawn)
+        groups = alike([pairs[i].tokens for i in drawn], size=size, budget=config.tokens_per_backward)
         chosen = [drawn[i] for group in groups for i in group]
         labels = preferences.labels[:, chosen]
         counts = judged_pairs(labels)

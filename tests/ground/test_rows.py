@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretokit.errors import DataError
-from paretokit.rows import pad_rows
+from paretokit.rows import alike, pad_rows
 
 TOKENS = st.lists(st.integers(0, 50), min_size=1, max_size=9)
 SEQUENCES = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=6)
@@ -84,3 +84,18 @@ def test_refused_rows_say_which_and_why(prompts, responses, message):
     with pytest.raises(DataError) as error:
         pad_rows(prompts, responses)
     assert str(error.value) == message
+
+
+@given(
+    st.lists(st.integers(1, 600), min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 3000),
+)
+def test_groups_of_like_length_hold_every_index_once_within_their_bounds(lengths, size, budget):
+    groups = alike(lengths, size=size, budget=budget)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        longest = max(lengths[index] for index in group)
+        assert len(group) <= size
+        assert len(group) == 1 or len(group) * longest <= budget
+        assert sum(lengths[index] for index in group) >= 0.75 * len(group) * longest

@@ -71,11 +71,11 @@ def test_resuming_without_the_moments_is_another_run():
     assert rest[1] != expected[3]
 
 
-@pytest.mark.parametrize("size", [1, 3])
-def test_micro_batches_equal_the_big_batch(size):
+@pytest.mark.parametrize("limits", [{"pairs_per_backward": 1}, {"pairs_per_backward": 3}, {"tokens_per_backward": 100}])
+def test_micro_batches_equal_the_big_batch(limits):
     whole, split = (exact_policy() for _ in range(2))
     expected = curve(whole, pairs(objectives=3), weights=(0.2, 0.3, 0.5))
-    found = curve(split, pairs(objectives=3), weights=(0.2, 0.3, 0.5), config=replace(CONFIG, pairs_per_backward=size))
+    found = curve(split, pairs(objectives=3), weights=(0.2, 0.3, 0.5), config=replace(CONFIG, **limits))
     for one, other in zip(expected, found, strict=True):
         assert other.losses == pytest.approx(one.losses, rel=1e-9, nan_ok=True)
         assert other.coefficients == pytest.approx(one.coefficients, rel=1e-6)
