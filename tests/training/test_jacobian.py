@@ -151,8 +151,8 @@ def test_one_backward_pass_gives_the_rows_of_m(family):
     assert fast is not None
     scale = max(float(row.abs().max()) for row in slow)
     for one, other in zip(fast, slow, strict=True):
-        # RMSNorm computes in float32 inside a float64 model, which moves a row by about 1e-8 of its scale; GPT-2 has none
-        tolerance = 1e-10 if family == "gpt2" else 1e-7
+        # RMSNorm computes in float32 inside a float64 model: rows move by up to 1e-7 of their scale (Gemma 3); GPT-2 has none
+        tolerance = 1e-10 if family == "gpt2" else 1e-6
         torch.testing.assert_close(one, other, rtol=1e-8, atol=tolerance * scale)
 
 
