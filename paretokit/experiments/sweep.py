@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretokit.errors import ConfigError, ParetokitError
 from paretokit.experiments.compare import front_of
-from paretokit.experiments.files import write_lines
+from paretokit.experiments.files import storing, write_lines
 from paretokit.experiments.front import Front
 from paretokit.experiments.presets import preset
 from paretokit.experiments.store import Store
@@ -162,7 +162,8 @@ def _shared(data: Preferences, *, store: Store) -> str:
 
 def _spread(setup: dict[str, Any], todo: list[dict[str, Any]], *, workers: int, logs: Path) -> Generator[dict[str, Any]]:
     """Give the jobs to processes, one at a time each, and yield their events as they come."""
-    logs.mkdir(parents=True, exist_ok=True)
+    with storing(logs):
+        logs.mkdir(parents=True, exist_ok=True)
     inbox: queue.SimpleQueue[tuple[int, dict[str, Any] | None]] = queue.SimpleQueue()
     waiting = list(reversed(todo))
     started = [_start(setup, number, inbox, logs) for number in range(workers)]
