@@ -11,7 +11,7 @@ from rich.text import Text
 
 from paretokit.cli import options as shared
 from paretokit.decoding.sample import Generation
-from paretokit.experiments.compare import front_of
+from paretokit.experiments.compare import front_of, labelled
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run, Store
 from paretokit.preferences.records import Preferences
@@ -104,9 +104,23 @@ def figures_of(run: Run) -> list[dict[str, Any]]:
     """Return the run's figures before and after, one dict each: mean and 95 % interval, and the paired difference.
 
     The difference is between the same prompts or pairs; its interval excludes zero where the run moved more than chance
-    over prompts explains. Without figures before training those entries are None.
+    over prompts explains. Without figures before training those entries are None. On held-out pairs the accuracies of the
+    implicit-reward margin follow; before training every margin is zero, so they have no figure of that time.
     """
     front = front_of([run])
+    return [*_figures(front), *_figures(margins_of(run))]
+
+
+def margins_of(run: Run) -> Front | None:
+    """Return the accuracies of the margins of a run on held-out pairs as a front of one point; None on a world."""
+    assert run.scores is not None
+    names = [str(name) for name in run.scores.columns if str(name).endswith(" margin accuracy")]
+    return Front.from_scores(labelled(run), by=["method"], objectives=names) if names else None
+
+
+def _figures(front: Front | None) -> list[dict[str, Any]]:
+    if front is None:
+        return []
     after = front.points.iloc[0]
     before = {} if front.start is None else front.start.iloc[0].to_dict()
     moves = {} if front.start is None else {row["objective"]: row for row in front.moves().to_dict("records")}

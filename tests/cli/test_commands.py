@@ -58,7 +58,13 @@ def test_train_speaks_json(shell):
     assert status == 0
     assert found["spec"]["weights"] == [0.4, 0.6]
     assert found["last"]["step"] == 2
-    assert {row["figure"] for row in found["figures"]} == {"helpfulness accuracy", "harmlessness accuracy"}
+    assert [row["figure"] for row in found["figures"]] == [
+        "helpfulness accuracy",
+        "harmlessness accuracy",
+        "helpfulness margin accuracy",
+        "harmlessness margin accuracy",
+    ]
+    assert [row["before"] is None for row in found["figures"]] == [False, False, True, True]
     assert all(row["low"] <= row["after"] <= row["high"] for row in found["figures"])
 
 
