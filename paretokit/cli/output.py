@@ -18,7 +18,7 @@ from paretokit.preferences.records import Preferences
 from paretokit.view import plot, tables
 from paretokit.view.conflict import conflict_view
 from paretokit.view.curves import curves_view
-from paretokit.view.front_view import front_view, number
+from paretokit.view.front_view import front_view, number, plural
 from paretokit.view.page import Picture, write_page
 from paretokit.view.samples import samples_view
 
@@ -80,7 +80,7 @@ def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | Non
     if note:
         console.print(Text(note), "")
     took = "" if seconds is None else f" in {seconds:.0f} s"
-    console.print(Text(f"{len(front.points)} points{took}. The front: {page}", overflow="fold"), soft_wrap=True)
+    console.print(Text(f"{plural(len(front.points), 'point')}{took}. The front: {page}", overflow="fold"), soft_wrap=True)
 
 
 def rank_note(front: Front, preferences: Preferences) -> str:
@@ -89,7 +89,8 @@ def rank_note(front: Front, preferences: Preferences) -> str:
     Objectives that mostly agree move together: weight on one raises the other's score as well, so the order of the scores
     is not that of one weight alone.
     """
-    low = [name for name in front.objectives if (front.correlations()[name] < 0.8).any()]
+    correlations = front.correlations()
+    low = [name for name in front.objectives if correlations[name].min() < 0.8]
     allies = [pair for pair in preferences.report().conflicts.between if pair.both and pair.agree > pair.conflict]
     told = [
         f"{pair.first} and {pair.second} agree on {pair.agree / pair.both:.0%} of the pairs that both judge, so the weight of "

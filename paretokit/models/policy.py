@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from paretokit.errors import DataError
+from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models import lora, saving
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
@@ -252,7 +252,13 @@ def _only(model: PreTrainedModel | PeftModel, predicting: Int[Tensor, " N"]) -> 
     def gather(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0].flatten(0, 1)[predicting][None], *inputs[1:])
 
-    hook = model.get_output_embeddings().register_forward_pre_hook(gather)
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(
+            f"{type(model).__name__}: found no output projection (get_output_embeddings() is None), expected one that maps "
+            "hidden states to logits. Use a causal language model."
+        )
+    hook = head.register_forward_pre_hook(gather)
     try:
         yield
     finally:
