@@ -90,7 +90,7 @@ def rank_note(front: Front, preferences: Preferences) -> str:
     is not that of one weight alone.
     """
     correlations = front.correlations()
-    low = [name for name in front.objectives if correlations[name].min() < 0.8]
+    low = [name for name in front.objectives if any(value < 0.8 for value in correlations[name].tolist())]
     allies = [pair for pair in preferences.report().conflicts.between if pair.both and pair.agree > pair.conflict]
     told = [
         f"{pair.first} and {pair.second} agree on {pair.agree / pair.both:.0%} of the pairs that both judge, so the weight of "
