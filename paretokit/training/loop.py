@@ -240,7 +240,7 @@ def _optimizer(policy: Policy, *, config: TrainConfig, resume: TrainState | None
     if config.optimizer == "sgd":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
     else:
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     if resume is not None:
         for name, parameter in policy.trainable.items():
             prefix = f"{name}."
