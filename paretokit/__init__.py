@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paretokit.training.methods import methods
     from paretokit.training.records import StepRecord
     from paretokit.view import plot
+    from paretokit.view.studio import Studio
 
 _HOMES = {
     "Batch": "preferences.pack",
@@ -36,6 +37,7 @@ _HOMES = {
     "Run": "experiments.store",
     "StepRecord": "training.records",
     "Store": "experiments.store",
+    "Studio": "view.studio",
     "TrainConfig": "training.config",
     "World": "preferences.worlds",
     "generate": "decoding.sample",
@@ -60,6 +62,7 @@ __all__ = [
     "Run",
     "StepRecord",
     "Store",
+    "Studio",
     "TrainConfig",
     "World",
     "generate",

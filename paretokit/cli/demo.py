@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> None:
             workers=options.workers,
             on_event=progress.show,
         )
-    from paretokit.cli.output import print_front, rank_note, write_front
+    from paretokit.cli.output import print_front, rank_note
+    from paretokit.view.report import write_front
 
     title = f"{options.world}: {', '.join(METHODS)} at five weightings"
     page = write_front(front, runs=[store.run(name) for name in progress.runs], path=Path(options.out), title=title)

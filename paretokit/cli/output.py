@@ -1,4 +1,4 @@
-"""What commands print at the end, and the page they write: tables for people, one JSON object for programs.
+"""What commands print at the end: tables for people, one JSON object for programs.
 
 Imports: `view`, `experiments`.
 """
@@ -15,48 +15,8 @@ from paretokit.experiments.compare import front_of, labelled
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run, Store
 from paretokit.preferences.records import Preferences
-from paretokit.view import plot, tables
-from paretokit.view.conflict import conflict_view
-from paretokit.view.curves import curves_view
-from paretokit.view.front_view import front_view, number, plural
-from paretokit.view.page import Picture, write_page
-from paretokit.view.samples import samples_view
-
-
-def write_front(front: Front, *, runs: Sequence[Run], path: Path, title: str) -> Path:
-    """Write the page of a front, with the curves, conflicts and samples of its runs; return its absolute path."""
-    seen = front_view(front)
-    figures = [Picture(plot.front(front), seen.alt, seen.caption)]
-    curves = curves_view(runs)
-    figures.append(Picture(plot.curves(runs), curves.alt))
-    if len(runs[0].spec.objectives) > 1:
-        conflict = conflict_view(runs)
-        figures.append(Picture(plot.conflict(runs), conflict.alt))
-    shown = [tables.summary_table(front), tables.front_table(front)]
-    if front.start is not None:
-        shown.append(tables.moves_table(front))
-    last = runs[-1]
-    if last.scores is not None and "text" in last.scores.columns:
-        shown.append(tables.samples_table(samples_view(last.scores, start=last.start)))
-    shown.append(tables.runs_table(runs))
-    return write_page(path, figures, shown, stamp(runs), title=title).resolve()
-
-
-def stamp(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return what is needed to get the same figures again: versions, data, policy, configuration, seeds, time."""
-    spec = runs[0].spec
-    seconds = sum(run.records[-1].wall_time or 0.0 for run in runs if run.records)
-    return {
-        **spec.versions,
-        "policy": f"{spec.policy} ({spec.adapter})",
-        "preferences": f"{spec.preferences} (sha256 {spec.preferences_hash[:16]})",
-        "evaluation": spec.evaluation,
-        "config": spec.config.to_json(),
-        "seeds": sorted({run.spec.seed for run in runs}),
-        "runs": [run.id for run in runs],
-        "device": spec.device,
-        "training seconds": round(seconds, 1),
-    }
+from paretokit.view import tables
+from paretokit.view.front_view import number, plural
 
 
 def print_front(front: Front, *, page: Path, as_json: bool, seconds: float | None, note: str = "") -> None:

@@ -22,7 +22,8 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Gather the runs, write the page, print the tables."""
     with shared.messages().status("reading runs"):
-        from paretokit.cli.output import print_front, write_front
+        from paretokit.cli.output import print_front
+        from paretokit.view.report import write_front
         from paretokit.experiments.compare import front_of
         from paretokit.experiments.store import Store
 

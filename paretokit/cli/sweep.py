@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> None:
     weightings = [shared.weights(text) for text in options.weights]
     progress = SweepProgress(shared.messages())
     with progress:
-        from paretokit.cli.output import print_front, write_front
+        from paretokit.cli.output import print_front
+        from paretokit.view.report import write_front
         from paretokit.experiments.store import Store
         from paretokit.experiments.sweep import sweep
         from paretokit.maths.simplex import grid

@@ -3,7 +3,8 @@
 Imports: `front`, `store`, `evaluation`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from paretokit.errors import DataError
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run
 from paretokit.preferences.worlds import world
+from paretokit.shapes import Tensor
 
 
 def front_of(runs: Sequence[Run]) -> Front:
@@ -39,7 +41,7 @@ def front_of(runs: Sequence[Run]) -> Front:
         by=["method", *(f"weight_{axis}" for axis in spec.axes)],
         objectives=spec.axes,
         start=starts[0] if starts else None,
-        truth=_truth(spec.evaluation),
+        truth=true_sets(spec.evaluation),
     )
 
 
@@ -51,7 +53,8 @@ def labelled(run: Run) -> pd.DataFrame:
     return run.scores.assign(run=run.id, method=run.spec.method, seed=run.spec.seed, **weights)
 
 
-def _truth(evaluation) -> list | None:
+def true_sets(evaluation: Mapping[str, Any] | None) -> list[Tensor] | None:
+    """Return F(x) of each prompt that a spec's `evaluation` scores, in order; None where no true front is known."""
     if not evaluation or evaluation["kind"] != "world":
         return None
     task = world(evaluation["name"])

@@ -5,7 +5,7 @@ Imports: `score`, `training`, `decoding`, `models` and `preferences`.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -47,6 +47,10 @@ class WorldEvaluation:
     def to_json(self) -> dict[str, Any]:
         """Return what was measured, for the run's spec."""
         return {"kind": "world", "axes": list(self.axes), **asdict(self)}
+
+    def quick(self) -> "WorldEvaluation":
+        """Return the same with one answer to each prompt: what a look in the middle of a run can afford."""
+        return replace(self, copies=1)
 
     def __call__(self, policy: Policy, *, references: References, stop: Stop | None = None) -> pd.DataFrame:
         """Return one row per sample: prompt_index, copy, prompt, text, tokens, ended, and the score of each objective."""
@@ -92,7 +96,10 @@ class HeldOutEvaluation:
         }
 
     def __call__(self, policy: Policy, *, references: References, stop: Stop | None = None) -> pd.DataFrame:
-        """Return one row per held-out pair: prompt_index, pair, and two accuracies (1, 0, one half, NaN) per objective."""
+        """Return one row per held-out pair: prompt_index, pair, and two accuracies (1, 0, one half, NaN) per objective.
+
+        `stop` is for samples, token by token; here it is not asked.
+        """
         encoded = encode_preferences(policy, self.pairs, max_length=self.max_length)
         prompts = [pair.prompt for pair in encoded for _ in range(2)]
         responses = [response for pair in encoded for response in (pair.response_a, pair.response_b)]

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from paretokit.errors import ParetokitError
-from paretokit.experiments.evaluation import Evaluation, plan
+from paretokit.experiments.evaluation import Evaluation, Stop, plan
 from paretokit.experiments.presets import preset
 from paretokit.experiments.reference_store import ReferenceStore, reference_store
 from paretokit.experiments.spec import RunSpec, versions
@@ -31,6 +31,10 @@ from paretokit.training.methods import Combine, Schedule, Weights
 from paretokit.training.methods import resolve as resolve_method
 from paretokit.training.records import StepRecord
 from paretokit.training.state import TrainState
+
+
+class _Stopped(Exception):
+    """`stop` was heard while figures were taken."""
 
 
 class Event(NamedTuple):
@@ -98,11 +102,13 @@ def run_steps(
     store: Store | None,
     references: ReferenceStore | None = None,
     measure_start: bool = True,
+    stop: Stop | None = None,
 ) -> Generator[Event]:
     """Return the run as an iterator of events; the last holds the `Run`. Leaving it stops the run and keeps what was done.
 
     Figures before training are measured once for all runs of a store that start alike, and not at all without
-    `measure_start`. Arguments are checked now.
+    `measure_start`. `stop` is asked at every token while samples are drawn; once it is true the run ends with state
+    "stopped", without the figures that were not finished. Arguments are checked now.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -130,7 +136,7 @@ def run_steps(
     except ParetokitError:
         policy.load_trainable_state(fresh)
         raise
-    return _run_steps(policy, spec, steps, records, evaluation, store, references, measure_start)
+    return _run_steps(policy, spec, steps, records, evaluation, store, references, measure_start, stop or (lambda: False))
 
 
 def run_spec(
@@ -188,6 +194,7 @@ def _run_steps(
     store: Store | None,
     references: ReferenceStore,
     measure_start: bool,
+    stop: Stop,
 ) -> Generator[Event]:
     folder = None if store is None else store.folder(spec.id)
     if folder is not None:
@@ -199,7 +206,10 @@ def _run_steps(
     try:
         if evaluation is not None and start is None and measure_start and not records:
             yield Event("stage", "figures before training")
-            start = evaluation(policy, references=references)
+            start = evaluation(policy, references=references, stop=stop)
+            if stop():  # some samples are missing
+                start = None
+                raise _Stopped
             if store is not None:
                 store.keep_start(spec.start, start)
         yield Event("stage", "training")
@@ -217,11 +227,15 @@ def _run_steps(
         scores = None
         if evaluation is not None:
             yield Event("stage", "figures after training")
-            scores = evaluation(policy, references=references)
+            scores = evaluation(policy, references=references, stop=stop)
+            if stop():
+                raise _Stopped
         run = replace(run, records=tuple(records), scores=scores, start=start, state={"state": "done"})
     except (GeneratorExit, KeyboardInterrupt):
         _keep(replace(run, records=tuple(records), start=start), folder, references)
         raise
+    except _Stopped:
+        run = replace(run, records=tuple(records), start=start)
     except Exception as error:
         references.flush()
         if folder is not None:

@@ -15,7 +15,7 @@ import torch
 from paretokit.errors import ConfigError, WeightsError, suggestion
 from paretokit.shapes import Float, Float64, Tensor
 
-__all__ = ["dirichlet", "grid", "normalise", "resolve", "validate"]
+__all__ = ["dirichlet", "grid", "move", "normalise", "resolve", "validate"]
 
 TOLERANCE = 1e-6  # on the sum of weights
 
@@ -113,6 +113,34 @@ def normalise(weights: Float[Tensor, " m"]) -> Float64[Tensor, " m"]:
     if not isfinite(total) or total <= 0 or bool((values < 0).any()):
         raise WeightsError(f"normalise: found {values.tolist()}, expected finite numbers >= 0, not all zero. Change them.")
     return values / total
+
+
+def move(
+    weights: Sequence[float], index: int, value: float, *, locked: Sequence[bool] | None = None
+) -> tuple[float, ...]:
+    """Return weights with number `index` as near to `value` as can be and the unlocked others rescaled in proportion.
+
+    The result is on the simplex (sum 1 within rounding), and `locked` weights, other than the moved one, stay as they
+    are: with what they hold, `value` is limited to 1 minus their sum, and nothing moves where all others are locked.
+    Others that are all zero share what is left equally. `weights` must be on the simplex, which is not checked.
+
+    >>> move([0.5, 0.3, 0.2], 0, 0.0)
+    (0.0, 0.6, 0.4)
+    >>> move([0.5, 0.3, 0.2], 0, 0.9, locked=[False, True, False])
+    (0.7, 0.3, 0.0)
+    """
+    free = [i for i in range(len(weights)) if i != index and not (locked is not None and locked[i])]
+    if not free:
+        return tuple(float(weight) for weight in weights)
+    room = 1 - sum(weights[i] for i in range(len(weights)) if i != index and i not in free)
+    moved = min(max(float(value), 0.0), room)
+    held = sum(weights[i] for i in free)
+    left = max(room - moved, 0.0)
+    found = [float(weight) for weight in weights]
+    found[index] = moved
+    for i in free:
+        found[i] = left * weights[i] / held if held > 0 else left / len(free)
+    return tuple(found)
 
 
 def grid(m: int, *, resolution: int) -> Float64[Tensor, "k m"]:

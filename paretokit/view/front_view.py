@@ -10,9 +10,11 @@ from textwrap import shorten
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 
 from paretokit.errors import ConfigError, suggestion
 from paretokit.experiments.front import Front
+from paretokit.shapes import Tensor
 from paretokit.view.projection import Vertex, boundary
 
 
@@ -85,6 +87,31 @@ def front_view(front: Front, *, axes: Sequence[tuple[str, str]] | None = None) -
         caption=_caption(front, panels=len(pairs)),
         alt=_alt(front),
     )
+
+
+def bare_view(
+    objectives: Sequence[str], *, start: pd.DataFrame | None = None, truth: Sequence[Tensor] | None = None
+) -> FrontView:
+    """Return what there is to see before any policy was trained: the start, where it was measured, and the true front."""
+    names = tuple(objectives)
+    if start is not None:
+        before = Front.from_scores(start.assign(method="start"), by=["method"], objectives=names, truth=truth)
+        seen = front_view(before)
+        point = seen.points[0]._replace(nondominated=False, seeds=(), runs=())
+        scores = ", ".join(f"{name} {number(value)}" for name, value in zip(names, point.scores, strict=True))
+        return seen._replace(
+            methods=(), points=(), start=point, title="No trained policy yet", subtitle=f"reference {reference_text(before)}",
+            alt=f"The policy before training scores {scores}.",
+        )  # fmt: skip
+    pairs = list(combinations(range(len(names)), 2)) if len(names) <= 3 else []
+    sets = None if truth is None else tuple(torch.as_tensor(points, dtype=torch.float64) for points in truth)
+    return FrontView(
+        objectives=names, methods=(), points=(), start=None,
+        panels=tuple(PanelView(x, y, None if sets is None else boundary(sets, x=x, y=y)) for x, y in pairs),
+        best=None if sets is None else tuple(float(sum(s[:, i].max() for s in sets) / len(sets)) for i in range(len(names))),
+        reference=(0.0,) * len(names), title="No trained policy yet", subtitle="reference 0 on every axis",
+        caption="Scores: larger is better.", alt="Nothing was measured yet.",
+    )  # fmt: skip
 
 
 def number(value: float | None) -> str:

@@ -3,7 +3,6 @@
 plotly.js is embedded once; a content security policy forbids every request. Imports: plotly, `experiments.files`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from paretokit.experiments.files import write_text
+from paretokit.view.stamp import stamp_text
 from paretokit.view.tables import Table
 from paretokit.view.theme import CONFIG, INK, PAPER
 
@@ -78,10 +78,7 @@ def _table(table: Table) -> str:
 
 
 def _footer(stamp: Mapping[str, Any]) -> str:
-    lines = "\n".join(
-        f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}"
-        for key, value in stamp.items()
-    )
+    lines = stamp_text(stamp)
     return (
         '<footer><h2>How this was made</h2><button type="button" id="copy">Copy</button>'
         f'<pre id="stamp" tabindex="0">{escape(lines)}</pre></footer>\n<script>{_COPY}</script>'

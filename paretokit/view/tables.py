@@ -55,7 +55,7 @@ def front_table(front: Front) -> Table:
     for row in records + front.points.to_dict("records"):
         given = [row.get(f"weight_{name}") for name in front.objectives] if weights else []
         cells = [str(row[name]) for name in keys]
-        cells += [_short_weights(given)] if weights else []
+        cells += [weights_short(given)] if weights else []
         cells += [_with_interval(row, name) for name in front.objectives]
         cells += [number(row["distance"])] if distance else []
         rows.append((*cells, "*" if row.get("nondominated") else ""))
@@ -103,7 +103,7 @@ def moves_table(front: Front) -> Table:
     for place in range(0, len(records), len(front.objectives)):  # one record per point and objective, in order
         part = records[place : place + len(front.objectives)]
         cells = [str(part[0][name]) for name in keys]
-        cells += [_short_weights([part[0][f"weight_{name}"] for name in front.objectives])] if weights else []
+        cells += [weights_short([part[0][f"weight_{name}"] for name in front.objectives])] if weights else []
         cells += [f"{row['difference']:+.3f}{'*' if row['moved'] else ' '}" for row in part]
         rows.append(tuple(cells))
     names = (*keys, *(["weights"] if weights else []), *front.objectives)
@@ -123,7 +123,7 @@ def runs_table(runs: Sequence[Any]) -> Table:
     for run in runs:
         last = run.records[-max(1, len(run.records) // 10) :]
         losses = {name: _mean(record.losses[i] for record in last) for i, name in enumerate(run.spec.objectives)}
-        weights = "by step" if run.spec.weights is None else _short_weights(run.spec.weights)
+        weights = "by step" if run.spec.weights is None else weights_short(run.spec.weights)
         rows.append((str(run.spec.id), weights, str(len(run.records)), *(number(losses.get(name)) for name in objectives)))
     names = ("run", "weights", "steps", *(f"loss {name}" for name in objectives))
     numeric = (False, False, *[True] * (len(names) - 2))
@@ -134,6 +134,15 @@ def samples_table(view: SamplesView) -> Table:
     """Return the samples as a table of text."""
     titles, rows = samples_rows(view)
     return Table(view.title, titles, rows, tuple(title in view.objectives for title in titles), view.subtitle)
+
+
+def weights_short(weights: Sequence[float | None]) -> str:
+    """Return weights as two decimals without the leading zero.
+
+    >>> weights_short((0.25, 0.75))
+    '.25 .75'
+    """
+    return " ".join("" if weight is None else _short(weight) for weight in weights).strip()
 
 
 def step_line(record: StepRecord, *, steps: int | None = None) -> str:
@@ -156,10 +165,6 @@ def step_line(record: StepRecord, *, steps: int | None = None) -> str:
     if record.tokens_per_second is not None:
         line += f"  {record.tokens_per_second:.0f} tokens/s"
     return line
-
-
-def _short_weights(weights: Sequence[float | None]) -> str:
-    return " ".join("" if weight is None else _short(weight) for weight in weights).strip()
 
 
 def _with_interval(row: dict[str, Any], name: str) -> str:

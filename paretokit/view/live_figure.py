@@ -1,0 +1,70 @@
+"""A plotly figure in a notebook that one thread draws while the browser talks back on another.
+
+plotly's FigureWidget guards nothing: a batch is one flag for all threads. Here drawing and what the browser sends are
+kept apart by a lock. Imports: plotly.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+
+from paretokit.view.theme import CONFIG
+
+Columns = Mapping[int, Mapping[str, Any]]  # number of a trace -> what to set in it, such as {"x": [...], "marker_size": [...]}
+Shape = Mapping[str, Any]  # what to set in the layout, such as {"width": 800, "xaxis_range": [0, 1]}
+
+
+class LiveFigure(go.FigureWidget):
+    """A figure with a fixed number of traces, made once; `draw` changes what they hold."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # before plotly's constructor, which guards attribute access
+        object.__setattr__(self, "_live_lock", threading.RLock())
+        object.__setattr__(self, "_drawn", ({}, {}))
+        super().__init__(*args, **kwargs)
+        self._config = {**self._config, **CONFIG}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """What the browser sends, on whichever thread it arrives."""
+        with self._live_lock:
+            super().set_state(state)
+
+    def draw(self, columns: Columns, layout: Shape | None = None) -> None:
+        """Set whole columns of traces, and parts of the layout, in one message; for one drawing thread."""
+        layout = {} if layout is None else layout
+        with self._live_lock:
+            traces, shape = self._drawn
+            kept = {number: {**traces.get(number, {}), **values} for number, values in columns.items()}
+            object.__setattr__(self, "_drawn", ({**traces, **kept}, {**shape, **layout}))
+            self._put(columns, layout)
+
+    def draw_again(self) -> None:
+        """Draw what was drawn last in a page that has just been opened, or opened again.
+
+        Such a page shows the figure as it was constructed, and plotly sends no value that it believes to be there; so
+        the columns are emptied, and the layout changed, first.
+        """
+        with self._live_lock:
+            traces, shape = self._drawn
+            self._put(
+                {number: dict.fromkeys(values) for number, values in traces.items()},
+                {name: _other(value) for name, value in shape.items()},
+            )
+            self._put(traces, shape)
+
+    def _put(self, columns: Columns, layout: Shape) -> None:
+        with self.batch_update():
+            for number, values in columns.items():
+                self.data[number].update(dict(values))
+            if layout:
+                self.update_layout(dict(layout))
+
+
+
+def _other(value: Any) -> Any:
+    """A valid value that is not this one; plotly.js stumbles over a width that is taken away."""
+    if isinstance(value, (list, tuple)):
+        return [part + 1 for part in value]
+    return "#808081" if isinstance(value, str) else value + 1

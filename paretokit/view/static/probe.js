@@ -1,0 +1,49 @@
+// Tells Python what only the browser knows: that a view was attached, how wide it is, and whether the page is dark.
+// It shows nothing. One message per change; the first one when the view is attached.
+function isDark() {
+  const light = document.body.dataset.jpThemeLight;
+  if (light !== undefined) return light === "false";
+  return matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+export default {
+  render({ model, el }) {
+    el.classList.add("paretokit-probe");
+    let last = "";
+    const report = (attached) => {
+      const facts = { width: Math.round(el.clientWidth), dark: isDark() };
+      const now = JSON.stringify(facts);
+      if (!attached && (now === last || facts.width === 0)) return;
+      last = now;
+      model.send({ attached, ...facts });
+    };
+    let waiting = 0;
+    const later = () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => report(false), 100); // a window that is dragged reports when it rests
+    };
+    const size = new ResizeObserver(later);
+    const theme = new MutationObserver(later);
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    size.observe(el);
+    theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+    scheme.addEventListener("change", later);
+    // attached means that the figures beside it are there as well: what is sent to them before is lost
+    const since = performance.now();
+    let frame = 0;
+    const settle = () => {
+      const plots = [...(el.closest(".paretokit-studio") ?? document).querySelectorAll(".js-plotly-plot")];
+      const ready = plots.length >= model.get("figures") && plots.every((plot) => plot._fullLayout);
+      if (ready || performance.now() - since > 20000) report(true);
+      else frame = requestAnimationFrame(settle);
+    };
+    frame = requestAnimationFrame(settle);
+    return () => {
+      cancelAnimationFrame(frame);
+      clearTimeout(waiting);
+      size.disconnect();
+      theme.disconnect();
+      scheme.removeEventListener("change", later);
+    };
+  },
+};
