@@ -23,9 +23,9 @@ def run(options: argparse.Namespace) -> None:
     """Gather the runs, write the page, print the tables."""
     with shared.messages().status("reading runs"):
         from paretokit.cli.output import print_front
-        from paretokit.view.report import write_front
         from paretokit.experiments.compare import front_of
         from paretokit.experiments.store import Store
+        from paretokit.view.report import write_front
 
         store = Store(options.store)
         chosen = [store.run(name) for name in options.run_ids] if options.run_ids else store.runs()

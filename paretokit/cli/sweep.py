@@ -34,11 +34,11 @@ def run(options: argparse.Namespace) -> None:
     progress = SweepProgress(shared.messages())
     with progress:
         from paretokit.cli.output import print_front
-        from paretokit.view.report import write_front
         from paretokit.experiments.store import Store
         from paretokit.experiments.sweep import sweep
         from paretokit.maths.simplex import grid
         from paretokit.preferences.read import read_preferences
+        from paretokit.view.report import write_front
 
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
         if options.grid:

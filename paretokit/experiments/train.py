@@ -33,7 +33,7 @@ from paretokit.training.records import StepRecord
 from paretokit.training.state import TrainState
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818 (not an error)
     """`stop` was heard while figures were taken."""
 
 

@@ -115,9 +115,7 @@ def normalise(weights: Float[Tensor, " m"]) -> Float64[Tensor, " m"]:
     return values / total
 
 
-def move(
-    weights: Sequence[float], index: int, value: float, *, locked: Sequence[bool] | None = None
-) -> tuple[float, ...]:
+def move(weights: Sequence[float], index: int, value: float, *, locked: Sequence[bool] | None = None) -> tuple[float, ...]:
     """Return weights with number `index` as near to `value` as can be and the unlocked others rescaled in proportion.
 
     The result is on the simplex (sum 1 within rounding), and `locked` weights, other than the moved one, stay as they

@@ -53,6 +53,11 @@ class Job(Generic[Result]):
         return self._state
 
     @property
+    def paused(self) -> bool:
+        """Whether the job rests, or will after its step."""
+        return self._pause.is_set() and not self.ended
+
+    @property
     def ended(self) -> bool:
         """Whether the job is done, stopped or failed."""
         return self._ended.is_set()
@@ -222,9 +227,7 @@ class Worker:
         self._changed(job)
         return job
 
-    def ask(
-        self, key: str, answer: Callable[[Request[Result]], Result | None], *, after: float = 0.0
-    ) -> Request[Result]:
+    def ask(self, key: str, answer: Callable[[Request[Result]], Result | None], *, after: float = 0.0) -> Request[Result]:
         """Ask for `answer(request)` on the worker's thread, `after` seconds from now unless the key is asked again."""
         with self._news:
             if self._closed:

@@ -5,7 +5,7 @@ kept apart by a lock. Imports: plotly.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,17 +19,26 @@ Shape = Mapping[str, Any]  # what to set in the layout, such as {"width": 800, "
 class LiveFigure(go.FigureWidget):
     """A figure with a fixed number of traces, made once; `draw` changes what they hold."""
 
+    _live_lock: Any
+    _drawn: Any  # what was drawn last: columns and shape
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # before plotly's constructor, which guards attribute access
         object.__setattr__(self, "_live_lock", threading.RLock())
         object.__setattr__(self, "_drawn", ({}, {}))
         super().__init__(*args, **kwargs)
-        self._config = {**self._config, **CONFIG}
+        self._config = {**dict(self._config or {}), **CONFIG}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """What the browser sends, on whichever thread it arrives."""
         with self._live_lock:
             super().set_state(state)
+
+    def on_points(self, clicked: Callable[[int, list[int]], object]) -> None:
+        """Call `clicked(trace, indices)` when points are clicked. It runs inside `set_state`, so it must only post."""
+        traces: Any = self.data
+        for number, trace in enumerate(traces):
+            trace.on_click(lambda _, points, __, number=number: clicked(number, list(points.point_inds)))
 
     def draw(self, columns: Columns, layout: Shape | None = None) -> None:
         """Set whole columns of traces, and parts of the layout, in one message; for one drawing thread."""
@@ -60,7 +69,6 @@ class LiveFigure(go.FigureWidget):
                 self.data[number].update(dict(values))
             if layout:
                 self.update_layout(dict(layout))
-
 
 
 def _other(value: Any) -> Any:

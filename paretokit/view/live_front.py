@@ -42,11 +42,11 @@ def skeleton(view: FrontView, methods: Sequence[str]) -> go.Figure:
     """Return the figure with all its traces, empty: for each panel of the view those of `PARTS`, then a legend entry for
     each method."""
     count = max(1, len(view.panels))
-    figure = make_subplots(rows=1, cols=count, horizontal_spacing=0.22 / count if count > 1 else 0)
+    figure = make_subplots(rows=1, cols=count, horizontal_spacing=0.3 / count if count > 1 else 0)
     for column in range(1, count + 1):
         for part in PARTS:
             figure.add_trace(_trace(part, named=column == 1), row=1, col=column)
-    for method, style in _styles(methods).items():
+    for method, style in method_styles(methods).items():
         marker = {"symbol": style.symbol, "size": 11, "color": style.colour}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=plain(method), marker=marker, visible=False)
     shared = layout(theme="auto", height=_HEIGHT, title="", subtitle="", top=16, bottom=84)
@@ -61,11 +61,9 @@ def skeleton(view: FrontView, methods: Sequence[str]) -> go.Figure:
     return figure
 
 
-def columns(
-    view: FrontView, *, methods: Sequence[str], now: Now | None, selected: str | None
-) -> dict[int, dict[str, Any]]:
+def columns(view: FrontView, *, methods: Sequence[str], now: Now | None, selected: str | None) -> dict[int, dict[str, Any]]:
     """Return what the traces of `skeleton` hold: x, y and what belongs to each point, by the number of the trace."""
-    styles = _styles(methods)
+    styles = method_styles(methods)
     found: dict[int, dict[str, Any]] = {}
     for place, panel in enumerate(_panels(view)):
         values = _panel(view, panel, styles=styles, now=now, selected=selected)
@@ -105,14 +103,14 @@ def _panels(view: FrontView) -> tuple[PanelView, ...]:
     return (PanelView(0, 0, None),) if count == 1 else tuple(PanelView(0, y, None) for y in range(1, min(count, 4)))
 
 
-def _styles(methods: Sequence[str]):
-    return method_styles(methods)
-
-
 def _trace(part: str, *, named: bool) -> go.Scatter:
     marker: dict[str, Any] = {}
     if part in ("dominated", "nondominated"):
-        marker = {"size": 9 if part == "dominated" else 11, "opacity": 0.75 if part == "dominated" else 1, "line": {"width": 1.5}}
+        marker = {
+            "size": 9 if part == "dominated" else 11,
+            "opacity": 0.75 if part == "dominated" else 1,
+            "line": {"width": 1.5},
+        }
     looks: dict[str, dict[str, Any]] = {
         "truth": {"mode": "lines", "line": {"color": LINE, "width": 1.5}, "hoverinfo": "skip"},
         "reference": {"mode": "markers", "marker": {"symbol": "x-thin", "size": 10, "line": {"color": LINE, "width": 2}}},

@@ -21,7 +21,7 @@ class WeightPanel:
     `changed(weights)` is called once for each change by the user, and not for one by `set`.
     """
 
-    def __init__(self, objectives: Sequence[str], weights: Weights, *, changed: Callable[[Weights], None]) -> None:
+    def __init__(self, objectives: Sequence[str], weights: Weights, *, changed: Callable[[Weights], object]) -> None:
         self.objectives, self.weights = tuple(objectives), tuple(weights)
         self._changed = changed
         self._busy = threading.RLock()
@@ -39,7 +39,10 @@ class WeightPanel:
                 layout={"width": "64px"},
             )  # fmt: skip
             lock = widgets.ToggleButton(
-                value=False, icon="unlock", tooltip=f"keep the weight of {name} when another one moves", layout={"width": "32px", "padding": "0"}
+                value=False,
+                icon="unlock",
+                tooltip=f"keep the weight of {name} when another one moves",
+                layout={"width": "32px", "padding": "0"},
             )
             slider.observe(lambda change, i=index: self._moved(i, change["new"], grain=0.0051), "value")
             number.observe(lambda change, i=index: self._moved(i, change["new"], grain=0.00051), "value")

@@ -12,9 +12,9 @@ _STATIC = Path(__file__).parent / "static"
 
 
 class Probe(anywidget.AnyWidget):
-    """Shows nothing; reports {"attached": bool, "width": pixels, "dark": bool} as a message whenever one of them changes.
+    """Shows nothing; sends {"attached": bool, "width": pixels, "whole": pixels, "dark": bool} whenever one of them changes.
 
-    It is attached once `figures` plotly figures of its Studio are drawn.
+    `width` is that of its own place, `whole` that of the Studio. It is attached once `figures` figures are drawn there.
     """
 
     _esm = _STATIC / "probe.js"

@@ -1,29 +1,25 @@
 """A Studio without its widgets: the policy, the data, the runs and the journal, and the jobs that change them.
 
 Every method returns at once; the work is done on the worker's thread, and what happens is published as plain values
-under a key: "front" (`Board`), "progress" (`Progress`), "texts" (`Texts`), "job" (the `Job`) and "trouble" (`Trouble`).
-The store is the truth: what is shown can be read from it again. Imports: `jobs`, `front_view`, `experiments`, `training`,
-`decoding`, `models`, `preferences`.
+under a key: "front" (`Board`), "progress" (`Progress`), "texts" (`Texts`), "job <number>" (the `Job`), and "trouble"
+(`Trouble`, or None once a new training is asked for). The store is the truth: what is shown can be read from it again.
+Imports: `events`, `jobs`, `pace`, `front_view`, `experiments`, `training`, `decoding`, `models`, `preferences`.
 """
 
-import traceback
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
-import pandas as pd
 import torch
 
 from paretokit.decoding.sample import generate
 from paretokit.errors import ConfigError, ParetokitError, StoreError, suggestion
 from paretokit.experiments.compare import front_of, true_sets
-from paretokit.experiments.evaluation import Evaluation, WorldEvaluation, plan
-from paretokit.experiments.front import Front
+from paretokit.experiments.evaluation import WorldEvaluation, plan
 from paretokit.experiments.journal import OUTCOME, Journal
 from paretokit.experiments.presets import preset
 from paretokit.experiments.reference_store import reference_store
@@ -35,66 +31,16 @@ from paretokit.preferences.records import Preferences
 from paretokit.texts import Prompt
 from paretokit.training.config import TrainConfig
 from paretokit.training.methods import resolve
-from paretokit.training.records import StepRecord
-from paretokit.view.front_view import FrontView, bare_view, front_view
+from paretokit.view.events import Answer, Board, Progress, Texts, prompt_line, trouble
+from paretokit.view.front_view import bare_view, front_view
 from paretokit.view.jobs import Control, Job, Request, Worker
+from paretokit.view.pace import Looker, Pace
 
 SETTLE = 0.2  # seconds without another change before a sample is drawn: a drag asks once
-_LOOK = 0.25  # at most this share of a run's time goes into looks at its scores while it trains
+
+START_LABEL = "figures before training"  # of the job that measures the start
 
 Publish = Callable[[str, Any], None]
-
-
-class Board(NamedTuple):
-    """What there is to see of all runs."""
-
-    front: Front | None  # None until a visible run has figures
-    view: FrontView
-    runs: tuple[Run, ...]  # all, oldest first
-    hidden: frozenset[str]  # their ids
-    foreign: int  # runs of the store that belong to other data or another policy
-
-
-class Progress(NamedTuple):
-    """A training as it stands."""
-
-    job: int
-    run: str  # id
-    label: str  # method and weights
-    stage: str
-    steps: int
-    records: tuple[StepRecord, ...]
-    eta: float | None  # seconds left for the steps, from a moving average
-    looks: tuple[tuple[int, tuple[float, ...]], ...]  # (step, mean scores [m]) of one answer to each prompt
-    ended: bool = False
-
-
-class Answer(NamedTuple):
-    """A sampled text with its exact scores, where a world has them."""
-
-    source: str  # of which policy
-    text: str
-    ended: bool
-    scores: tuple[float, ...] | None  # [m]
-
-
-class Texts(NamedTuple):
-    """The same prompt and random numbers, before training and after."""
-
-    prompt: str
-    before: Answer
-    after: Answer
-    weights: tuple[float, ...]  # those asked for
-    axes: tuple[str, ...]
-    seconds: float  # from the question to the answer
-
-
-class Trouble(NamedTuple):
-    """Something that went wrong, for the panel."""
-
-    what: str
-    message: str
-    traceback: str
 
 
 class Session:
@@ -139,7 +85,7 @@ class Session:
         self.board = self._board()
         self.worker = Worker(
             name="paretokit-worker",
-            changed=lambda job: publish("job", job),
+            changed=lambda job: publish(f"job {job.number}", job),
             failed=lambda key, error: publish("trouble", trouble(key, error)),
         )
         self._note("open", policy=policy.source, preferences=preferences.source, objectives=list(self.objectives))
@@ -166,7 +112,7 @@ class Session:
         """Measure the policy before training, where that is a matter of seconds and was not done yet."""
         if not isinstance(self.evaluation, WorldEvaluation) or self.store.start(self.start_key) is not None:
             return None
-        return self.worker.submit(self._measure_start, label="figures before training")
+        return self.worker.submit(self._measure_start, label=START_LABEL)
 
     def train(
         self, *, weights: Mapping[str, float] | Sequence[float], method: str, steps: int | None, seed: int | None
@@ -182,6 +128,7 @@ class Session:
         named = dict(zip(self.objectives, vector, strict=True))
         self._note("train", weights=named, method=method, steps=config.steps, seed=config.seed)
         self._asked = vector
+        self.publish("trouble", None)
         label = f"{method} {'/'.join(f'{weight:.2f}' for weight in vector)}"
         return self.worker.submit(lambda control: self._train(control, vector, method, config), label=label)
 
@@ -269,8 +216,8 @@ class Session:
         )
         state = Progress(control.job.number, spec.id, spec.label, "preparing", config.steps, (), None, ())
         self.publish("progress", state)
-        looker = _Looker(self.evaluation)
-        pace = _Pace()
+        looker = Looker(self.evaluation)
+        pace = Pace()
         outcome = "failed"
         try:
             with closing(events):
@@ -286,6 +233,7 @@ class Session:
                         looks = looker.look(policy, references=self.references, stop=control.token)
                         if looks is not None and not control.stopped:
                             state = state._replace(looks=(*state.looks, (event.record.step, looks)))
+                            self._sample_again()
                         if looker.looked:
                             pace.restart()
                     self.publish("progress", state)
@@ -303,9 +251,14 @@ class Session:
         self._runs[run.id] = run
         self.hidden -= {run.id}
         self._show()
-        if self._asked is not None:
-            self.sample(self._asked, after=0.0)
+        self._sample_again()
         return run
+
+    def _sample_again(self) -> None:
+        """The policy has changed: sample at the weights that were asked for last, under a key of its own, so that an
+        answer someone waits for is not superseded."""
+        if (weights := self._asked) is not None:
+            self.worker.ask("sample again", lambda request: self._sample(request, weights))
 
     def _sample(self, request: Request[Texts], weights: tuple[float, ...]) -> Texts | None:
         prompt, axes = self.prompt, self.axes
@@ -327,7 +280,9 @@ class Session:
         how = "the selected run"
         if not found:
             how = "the run nearest to these weights"
-            far = {run.id: sum(abs(a - b) for a, b in zip(weights, run.spec.weights or (), strict=True)) for run in shown + live}
+            far = {
+                run.id: sum(abs(a - b) for a, b in zip(weights, run.spec.weights or (), strict=True)) for run in shown + live
+            }
             found = sorted((*shown, *live), key=lambda run: -far[run.id])  # the newest of equals comes last
         if not found:
             return None
@@ -424,58 +379,3 @@ class Session:
             raise StoreError(
                 f"run: found no run {run_id!r} in this Studio.{suggestion(run_id, self._runs)} See `studio.runs` for their ids."
             )
-
-
-class _Looker:
-    """Looks at the scores of a policy while it trains, as often as a quarter of the time allows."""
-
-    def __init__(self, evaluation: Evaluation | None) -> None:
-        self._evaluation = evaluation.quick() if isinstance(evaluation, WorldEvaluation) else None
-        self._cost = 0.0
-        self._since = monotonic()
-        self.looked = False
-
-    def look(self, policy: Policy, *, references: Any, stop: Callable[[], bool]) -> tuple[float, ...] | None:
-        """Return the mean scores, or None where it is not time yet or nothing can be measured in between."""
-        began = monotonic()
-        self.looked = self._evaluation is not None and (began - self._since) * _LOOK >= self._cost * (1 - _LOOK)
-        if self._evaluation is None or not self.looked:
-            return None
-        frame: pd.DataFrame = self._evaluation(policy, references=references, stop=stop)
-        self._since = monotonic()
-        self._cost = self._since - began
-        return tuple(float(frame[axis].mean()) for axis in self._evaluation.axes)
-
-
-class _Pace:
-    """The time that steps take, as a moving average over the last eight."""
-
-    def __init__(self) -> None:
-        self._took: deque[float] = deque(maxlen=8)
-        self.restart()
-
-    def restart(self) -> None:
-        """Leave out what happened since the last step."""
-        self._since = monotonic()
-
-    def left(self, steps: int) -> float:
-        """Note a step that ends now and return the seconds that `steps` more will take."""
-        now = monotonic()
-        self._took.append(now - self._since)
-        self._since = now
-        return steps * sum(self._took) / len(self._took)
-
-
-def prompt_line(prompt: Prompt) -> str:
-    """Return what the user says last in a prompt, as one line of text.
-
-    >>> prompt_line([{"role": "user", "content": "Why  not?"}])
-    'Why not?'
-    """
-    text = prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
-    return " ".join(text.split())
-
-
-def trouble(what: str, error: BaseException) -> Trouble:
-    """Return an exception as a value for the panel."""
-    return Trouble(what, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))

@@ -1,13 +1,13 @@
 """What stays when the kernel is gone: a Studio as plain HTML, with the front as an inline SVG. No script, no network.
 
-It shows the same values as the live views. Imports: `view.front_view`, `view.words`, `view.theme`.
+It shows the same values as the live views. Imports: `events`, `front_view`, `words`, `theme`.
 """
 
 from collections.abc import Sequence
 from html import escape
 
+from paretokit.view.events import Board, Texts
 from paretokit.view.front_view import FrontView, PanelView, PointView
-from paretokit.view.session import Board, Texts
 from paretokit.view.theme import DOMINATED, LINE, method_styles
 from paretokit.view.words import MARKS, point_columns, point_rows, reading_html, texts_html
 
@@ -18,9 +18,7 @@ def snapshot_html(board: Board, texts: Texts | None, *, stamp: str) -> str:
     """Return a Studio as folded HTML: front, points, last texts and stamp."""
     view = board.view
     picture = "".join(_svg(view, panel) for panel in view.panels)
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row["cells"]) + "</tr>" for row in point_rows(view)
-    )
+    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row["cells"]) + "</tr>" for row in point_rows(view))
     head = "".join(f"<th>{escape(name)}</th>" for name in point_columns(view))
     legend = " ".join(
         f'<span style="color:{style.colour}">{MARKS[style.symbol]}</span> {escape(method)}'
@@ -46,7 +44,7 @@ def _svg(view: FrontView, panel: PanelView) -> str:
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(x, y) for x, y in chain))
         marks.append(f'<polyline points="{line}" fill="none" stroke="{LINE}"/>')
     x, y = place(view.reference[panel.x], view.reference[panel.y])
-    marks.append(_text("×", x, y + 5, colour=LINE))
+    marks.append(_text("✕", x, y + 5, colour=LINE))
     for point in sorted(view.points, key=lambda point: point.nondominated):
         marks += _point(point, panel, place, mark=MARKS[styles[point.method].symbol], colour=styles[point.method].colour)
     if view.start is not None:
@@ -88,9 +86,7 @@ class _Scale:
         return _LEFT + across * (_SIDE - 8), 8 + (1 - up) * (_SIDE - 8)
 
 
-def _point(
-    point: PointView, panel: PanelView, place: _Scale, *, mark: str, colour: str, start: bool = False
-) -> list[str]:
+def _point(point: PointView, panel: PanelView, place: _Scale, *, mark: str, colour: str, start: bool = False) -> list[str]:
     x, y = place(point.scores[panel.x], point.scores[panel.y])
     found = []
     if point.low is not None and point.high is not None:

@@ -1,14 +1,14 @@
 """What a Studio says: its status line, its texts and its errors, as plain strings computed from plain values.
 
-Whatever comes from a model or a file is escaped. Imports: `session` (values only), `jobs`, `front_view`.
+Whatever comes from a model or a file is escaped. Imports: `events`, `jobs`, `front_view`, `tables`, `theme`.
 """
 
 from collections.abc import Sequence
 from html import escape
 
+from paretokit.view.events import Answer, Board, Progress, Texts, Trouble
 from paretokit.view.front_view import FrontView, number, plural
 from paretokit.view.jobs import Job
-from paretokit.view.session import Answer, Board, Progress, Texts, Trouble
 from paretokit.view.tables import weights_short
 from paretokit.view.theme import DOMINATED, method_styles
 

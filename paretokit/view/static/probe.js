@@ -1,4 +1,5 @@
-// Tells Python what only the browser knows: that a view was attached, how wide it is, and whether the page is dark.
+// Tells Python what only the browser knows: that a view was attached, how wide its place and the whole Studio are, and
+// whether the page is dark.
 // It shows nothing. One message per change; the first one when the view is attached.
 function isDark() {
   const light = document.body.dataset.jpThemeLight;
@@ -11,7 +12,8 @@ export default {
     el.classList.add("paretokit-probe");
     let last = "";
     const report = (attached) => {
-      const facts = { width: Math.round(el.clientWidth), dark: isDark() };
+      const studio = el.closest(".paretokit-studio") ?? el;
+      const facts = { width: Math.round(el.clientWidth), whole: Math.round(studio.clientWidth) - 16, dark: isDark() };
       const now = JSON.stringify(facts);
       if (!attached && (now === last || facts.width === 0)) return;
       last = now;
