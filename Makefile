@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint smollm2 tiny clean
+.PHONY: help demo lab test test-matrix lint smollm2 tiny clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,8 +26,26 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 demo: $(VENV)/.run ## train tiny with three methods at five weightings, draw the front (about a minute); SEEDS=3 for more
 	$(BIN)/paretokit demo --seeds $(or $(SEEDS),1)
 
+$(VENV)/.lab: $(VENV)/.run
+	$(PIP) install --quiet --editable ".[lab]" --constraint constraints.txt
+	@touch $@
+
+lab: $(VENV)/.lab ## open the lessons in JupyterLab
+	$(BIN)/paretokit lab --folder notebooks
+
 test: $(VENV)/.dev lint ## the whole suite
 	$(BIN)/python -m pytest
+
+# The browser tests again where widgets behave differently: another ipykernel, put first on the kernel's path, with and
+# without subshells, light and dark. `make test` has run them on the pinned kernel, with subshells, in the light theme.
+OTHER_KERNEL := build/ipykernel-7.4.0
+BROWSER := $(BIN)/python -m pytest tests/browser --quiet --durations=3
+
+test-matrix: $(VENV)/.dev ## the browser tests on two kernels, with and without subshells, light and dark
+	$(PIP) install --quiet --no-deps --upgrade --target $(OTHER_KERNEL) ipykernel==7.4.0
+	PARETOKIT_TEST_COMMS=disabled PARETOKIT_TEST_THEME=dark $(BROWSER)
+	PARETOKIT_TEST_KERNEL_PATH=$(OTHER_KERNEL) PARETOKIT_TEST_THEME=dark $(BROWSER)
+	PARETOKIT_TEST_KERNEL_PATH=$(OTHER_KERNEL) PARETOKIT_TEST_COMMS=disabled $(BROWSER)
 
 lint: $(VENV)/.dev ## style, formatting and types
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def checks() -> list[tuple[str, str, bool]]:
     cache = cache_folder()
     return [
         *((f"version of {name}", found, found != "not installed") for name, found in versions().items()),
+        *(_package(name) for name in ("plotly", "ipywidgets", "anywidget")),
+        *(_package(name, needed=False) for name in ("jupyterlab", "ipykernel")),
+        ("browser for tests", shutil.which("chromium") or "no chromium on the PATH", True),
         ("cores", f"{os.cpu_count()}, torch uses {torch.get_num_threads()}", True),
         ("memory", _memory(), True),
         ("accelerator", "cuda" if torch.cuda.is_available() else "none (cpu)", True),
@@ -62,6 +66,16 @@ def checks() -> list[tuple[str, str, bool]]:
         *(_check(f"world {name}", lambda name=name: f"{len(world(name).preferences)} pairs") for name in WORLDS),
         ("cache", f"{cache}, {shutil.disk_usage(_existing(cache)).free / 2**30:.0f} GiB free", True),
     ]
+
+
+def _package(name: str, *, needed: bool = True) -> tuple[str, str, bool]:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return f"version of {name}", "not installed" + ("" if needed else ": pip install 'paretokit[lab]'"), not needed
+    broken = name == "ipykernel" and found.startswith("7.0.")
+    note = ", which breaks widgets that are updated from threads: pip install 'ipykernel>=7.1'" if broken else ""
+    return f"version of {name}", found + note, not broken
 
 
 def _check(name: str, look: Callable[[], str]) -> tuple[str, str, bool]:

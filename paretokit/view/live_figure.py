@@ -40,13 +40,13 @@ class LiveFigure(go.FigureWidget):
         for number, trace in enumerate(traces):
             trace.on_click(lambda _, points, __, number=number: clicked(number, list(points.point_inds)))
 
-    def draw(self, columns: Columns, layout: Shape | None = None) -> None:
+    def draw(self, columns: Columns, *, shape: Shape | None = None) -> None:
         """Set whole columns of traces, and parts of the layout, in one message; for one drawing thread."""
-        layout = {} if layout is None else layout
+        layout = {} if shape is None else shape
         with self._live_lock:
-            traces, shape = self._drawn
+            traces, former = self._drawn
             kept = {number: {**traces.get(number, {}), **values} for number, values in columns.items()}
-            object.__setattr__(self, "_drawn", ({**traces, **kept}, {**shape, **layout}))
+            object.__setattr__(self, "_drawn", ({**traces, **kept}, {**former, **layout}))
             self._put(columns, layout)
 
     def draw_again(self) -> None:

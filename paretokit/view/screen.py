@@ -175,7 +175,7 @@ class Screen:
         board = self.session.board
         now = self._now()
         found = columns(board.view, methods=self._methods, now=now, selected=self.session.selected)
-        self.front.draw(found, shape(board.view, now=now, theme=self._theme))
+        self.front.draw(found, shape=shape(board.view, now=now, theme=self._theme))
 
     def _draw_tables(self) -> None:
         board = self.session.board
@@ -190,8 +190,8 @@ class Screen:
         label, records = self._shown_records()
         objectives = self.session.objectives
         ink = {"font_color": INK[self._theme]}
-        self.curves.draw(curves_columns(label, records, objectives=objectives), ink)
-        self.conflict.draw(conflict_columns(label, records, objectives=objectives), ink)
+        self.curves.draw(curves_columns(label, records, objectives=objectives), shape=ink)
+        self.conflict.draw(conflict_columns(label, records, objectives=objectives), shape=ink)
 
     def _shown_records(self) -> tuple[str, tuple[StepRecord, ...]]:
         """The selected run, else the one that trains, else the newest that is visible."""
@@ -211,9 +211,9 @@ class Screen:
     def _set_width(self, width: int, whole: int) -> None:
         if width < 100:  # hidden, or not laid out yet
             return
-        self.front.draw({}, {"width": width})
+        self.front.draw({}, shape={"width": width})
         for figure in (self.curves, self.conflict):
-            figure.draw({}, {"width": whole})
+            figure.draw({}, shape={"width": whole})
 
     def failed(self, error: Exception) -> None:
         """Show that drawing itself went wrong."""

@@ -30,8 +30,8 @@ THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "training": {"torch"},
     "decoding": {"torch", "transformers", "numpy"},
     "experiments": {"torch", "numpy", "pandas", "safetensors", "rich"},
-    "view": {"torch", "numpy", "pandas", "plotly", "rich"},
-    "cli": {"torch", "pandas", "rich"},
+    "view": {"torch", "numpy", "pandas", "plotly", "rich", "ipywidgets", "anywidget", "traitlets", "IPython"},
+    "cli": {"torch", "pandas", "rich", "playwright", "jupyterlab"},
 }
 
 

@@ -45,6 +45,9 @@ POSITIONAL = {
     "report(max_length)",
     "bootstrap_mean(groups)",
     "random_policy(family)",
+    "wait(timeout)",
+    "result(timeout)",
+    "sample(prompt)",
 }
 
 

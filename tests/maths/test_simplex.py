@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.maths_asserts import assert_close, assert_on_simplex
 
 from paretokit.errors import ConfigError, WeightsError
-from paretokit.maths.simplex import dirichlet, grid, normalise, resolve, validate
+from paretokit.maths.simplex import dirichlet, grid, move, normalise, resolve, validate
 
 quick = settings(deadline=None, max_examples=50, derandomize=True)
 NAMES = ("helpful", "harmless", "brief")
@@ -128,3 +128,76 @@ def test_messages_of_grid_and_dirichlet():
         grid(2, resolution=0)
     with pytest.raises(ConfigError, match="dirichlet: found m = 0"):
         dirichlet(0, 1, generator=torch.Generator())
+
+
+@st.composite
+def moves(draw):
+    """Weights on the simplex, the number of the one that moves, where to, and what is locked."""
+    numbers = draw(st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any))
+    size = len(numbers)
+    index, value = draw(st.integers(0, size - 1)), draw(st.floats(-0.5, 1.5))
+    locked = draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    return tuple(number / sum(numbers) for number in numbers), index, value, locked
+
+
+@settings(quick, max_examples=300)
+@given(moves())
+def test_a_move_stays_on_the_simplex_and_keeps_what_is_locked(given_move):
+    weights, index, value, locked = given_move
+    found = move(weights, index, value, locked=locked)
+    assert resolve(found, [str(place) for place in range(len(found))]) == found  # a policy can be trained at them
+    others = [place for place in range(len(weights)) if place != index]
+    held = [place for place in others if locked[place]]
+    free = [place for place in others if not locked[place]]
+    assert [found[place] for place in held] == [weights[place] for place in held]
+    if not free:
+        assert found == weights
+        return
+    room = 1 - sum(weights[place] for place in held)
+    assert found[index] == pytest.approx(min(max(value, 0.0), room), abs=1e-12)
+    before, after = sum(weights[place] for place in free), sum(found[place] for place in free)
+    for place in free:
+        share = weights[place] / before if before > 0 else 1 / len(free)
+        assert found[place] == pytest.approx(after * share, abs=1e-12)
+
+
+def test_moves_by_hand():
+    assert move([0.25, 0.75], 0, 1.0) == (1.0, 0.0)
+    assert move([0.25, 0.75], 0, 0.5) == (0.5, 0.5)
+    assert move([0.5, 0.25, 0.25], 0, 0.25) == (0.25, 0.375, 0.375)
+    assert move([0.5, 0.25, 0.25], 0, -3.0) == (0.0, 0.5, 0.5)
+    assert move([0.5, 0.25, 0.25], 0, 7.0, locked=[False, False, True]) == (0.75, 0.0, 0.25)
+    assert move([1.0, 0.0, 0.0], 0, 0.5) == (0.5, 0.25, 0.25)  # what has no proportions shares equally
+    assert move([0.5, 0.25, 0.25], 0, 0.25, locked=[True, False, False]) == (0.25, 0.375, 0.375)  # its own lock is no bar
+
+
+def test_nothing_moves_where_all_others_are_locked():
+    weights = (0.5, 0.25, 0.25)
+    assert move(weights, 0, 0.1, locked=[False, True, True]) == weights
+    assert move((1.0,), 0, 0.3) == (1.0,)
+
+
+def test_locks_that_hold_everything_leave_no_weight_below_zero():
+    weights = resolve([0.0, 0.0, 0.5, 0.5 + 5e-7], ["a", "b", "c", "d"])  # allowed: the sum is 1 within 1e-6
+    assert move(weights, 0, 0.5, locked=[False, False, True, True]) == weights
+    above = (0.0, 0.0, 0.7, 0.2 + 2e-16, 0.1 + 1e-16)  # as rounding leaves it
+    assert move(above, 0, 0.5, locked=[False, False, True, True, True]) == above
+
+
+@quick
+@given(moves())
+def test_moving_there_and_back_changes_nothing(given_move):
+    weights, index, value, locked = given_move
+    there = move(weights, index, value, locked=locked)
+    free = [place for place in range(len(weights)) if place != index and not locked[place]]
+    if sum(there[place] for place in free) > 0:  # at 0 the proportions are lost
+        assert move(there, index, weights[index], locked=locked) == pytest.approx(weights, abs=1e-9)
+    else:
+        back = move(there, index, weights[index], locked=locked)
+        assert back[index] == pytest.approx(weights[index], abs=1e-9)
+
+
+def test_a_move_leaves_its_argument_alone():
+    weights = [0.5, 0.3, 0.2]
+    move(weights, 0, 0.9)
+    assert weights == [0.5, 0.3, 0.2]

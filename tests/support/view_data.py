@@ -1,6 +1,7 @@
 """Small, seeded data in the shape the view floor gets: score tables of a made-up world, step records of a toy run."""
 
 import math
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,12 @@ import pandas as pd
 import torch
 
 from paretokit.experiments.front import Front
+from paretokit.experiments.spec import example_spec
+from paretokit.experiments.store import Run
+from paretokit.training.config import TrainConfig
 from paretokit.training.records import StepRecord, example_json
+from paretokit.view.events import Answer, Board, Progress, Texts
+from paretokit.view.front_view import front_view
 
 OBJECTIVES = ("quality", "conciseness", "faithfulness")
 WEIGHTINGS = ((1 / 3, 1 / 3, 1 / 3), (0.6, 0.2, 0.2), (0.2, 0.6, 0.2), (0.2, 0.2, 0.6), (0.45, 0.45, 0.1))
@@ -140,6 +146,66 @@ def records(*, steps: int = 60, method: str = "raco", objectives: tuple[str, ...
             )
         )
     return tuple(made)
+
+
+def run_value(
+    method: str,
+    weights: tuple[float, ...] | None,
+    *,
+    steps: int = 3,
+    state: str = "done",
+    objectives: tuple[str, ...] = OBJECTIVES[:2],
+) -> Run:
+    """A run as it is read from a store: its spec asks for three steps, its records hold `steps` of them."""
+    spec = example_spec().replace(method=method, weights=weights, objectives=objectives, config=TrainConfig(steps=3))
+    return Run(spec, records(steps=steps, method=method, objectives=objectives), state={"state": state})
+
+
+def board(
+    *,
+    objectives: tuple[str, ...] = OBJECTIVES[:2],
+    seeds: tuple[int, ...] = (0,),
+    uneven: bool = False,
+    runs: tuple[Run, ...] = (),
+    hidden: tuple[str, ...] = (),
+    foreign: int = 0,
+    text: str = "Mia found a red kite in the park.",
+) -> Board:
+    """What a Studio shows of a small sweep; `uneven`: its second method was trained with the first seed alone."""
+    options: dict[str, Any] = {
+        "weightings": _weightings(len(objectives)),
+        "objectives": objectives,
+        "prompts": 12,
+        "text": text,
+    }
+    frames = [
+        sweep_frame(methods=("raco",), seeds=seeds, **options),
+        sweep_frame(methods=("linear",), seeds=seeds[:1] if uneven else seeds, **options),
+    ]
+    front = Front.from_scores(
+        pd.concat(frames, ignore_index=True),
+        by=["method", *(f"weight_{name}" for name in objectives)],
+        objectives=objectives,
+        start=start_frame(objectives=objectives, prompts=12),
+        truth=truth_sets(objectives=len(objectives), prompts=12),
+    )
+    return Board(front, front_view(front), runs, frozenset(hidden), foreign)
+
+
+def progress(*, steps: int, of: int, stage: str = "training", eta: float | None = None) -> Progress:
+    """A training of two objectives after so many steps, with losses of one half and one quarter."""
+    names = OBJECTIVES[:2]
+    made = tuple(replace(record, losses=(0.5, 0.25)) for record in records(steps=steps, objectives=names))
+    return Progress(1, "raco-s0-0123456789", "raco 0.30/0.70", stage, of, made, eta, ())
+
+
+def texts(**changes: Any) -> Texts:
+    """A pair of answers."""
+    before, after = (
+        Answer("before training", "A dog.", True, (0.25, 0.5)),
+        Answer("raco, the selected run", "A kite.", True, (0.5, 0.75)),
+    )
+    return Texts("Why not?", before, after, (0.3, 0.7), OBJECTIVES[:2], 0.05)._replace(**changes)
 
 
 def support_at(vertices: tuple[tuple[float, float], ...], direction: tuple[float, float]) -> float:

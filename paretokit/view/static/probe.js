@@ -17,7 +17,11 @@ export default {
       const now = JSON.stringify(facts);
       if (!attached && (now === last || facts.width === 0)) return;
       last = now;
-      model.send({ attached, ...facts });
+      try {
+        model.send({ attached, ...facts });
+      } catch {
+        // the kernel is gone, and with it whoever would have listened
+      }
     };
     let waiting = 0;
     const later = () => {

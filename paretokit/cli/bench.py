@@ -1,0 +1,131 @@
+"""Measure the interface in a real browser: how soon a slider is answered, what a callback costs, what memory grows.
+
+Needs JupyterLab, playwright and Debian's chromium. Figures depend on the machine and are never asserted. Example:
+
+    paretokit bench ui --moves 500
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from paretokit.cli import options as shared
+from paretokit.cli.browser import LabPage, browser, lab_server, write_notebook
+
+_MAKE = """
+import json, time, paretokit as pk
+config = pk.TrainConfig(steps=8, pairs_per_step=8, learning_rate=3e-3, max_length=160, threads=1)
+studio = pk.Studio(pk.load_policy("tiny"), pk.read_preferences("world:safety"), config=config)
+studio
+"""
+_TRAIN = """
+for first in (0.9, 0.1):
+    studio.train(weights=[first, 1 - first]).result()
+studio.wait()
+print("trained")
+"""
+_LONG = "studio.train(weights=[0.5, 0.5], steps=2000)\nprint('begun')"
+_MOVES = """
+from pathlib import Path
+memory = lambda: int(next(l for l in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in l).split()[1]) / 1024
+slider, took = studio.screen.weights.sliders[0], []
+for move in range(40):  # caches and allocators fill up first
+    slider.value = 0.2 + 0.01 * (move % 60)
+    time.sleep(0.02)
+studio.wait()
+before = memory()
+for move in range({moves}):
+    began = time.perf_counter()
+    slider.value = 0.2 + 0.01 * (move % 60)
+    took.append(1000 * (time.perf_counter() - began))
+    time.sleep(0.02)
+    if move % 25 == 24:
+        studio.wait()
+print("moves", json.dumps({{"took": took, "grown": memory() - before}}))
+"""
+# the time from a key on the slider to the next text, measured in the page; Home and End go to the two trained runs
+_ANSWER = """async ({key, index}) => {
+  const handle = document.querySelectorAll('.paretokit-studio .noUi-handle')[index];
+  const text = () => document.querySelector('.paretokit-text:nth-child(2)').textContent;
+  const before = text(), began = performance.now();
+  handle.focus();
+  handle.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+  while (text() === before && performance.now() - began < 5000) await new Promise((done) => setTimeout(done, 4));
+  return performance.now() - began;
+}"""
+
+
+def add(command: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    command.add_argument("what", choices=("ui",), help="ui: the Studio in JupyterLab")
+    command.add_argument("--moves", type=int, default=500, help="slider moves over which memory is watched (default: 500)")
+    command.add_argument("--answers", type=int, default=30, help="slider releases that are timed, twice (default: 30)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print the figures beside the goals."""
+    found = measure_ui(moves=options.moves, answers=options.answers)
+    if options.json:
+        shared.print_json(found)
+        return
+    goals = {
+        "slider to text, idle": "median <= 300 ms, p95 <= 600 ms",
+        "slider to text, training": "median <= 300 ms, p95 <= 600 ms",
+        "callback": "p99 <= 20 ms",
+        "memory growth": "<= 20 MB",
+        "saved notebook, outputs cleared": "<= 200 KB",
+    }
+    for name, value in found.items():
+        shared.output().print(f"{name:34} {value:28} goal: {goals[name]}", soft_wrap=True)
+
+
+def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
+    """Return what was measured, by name: "median 231 ms, p95 262 ms" and so on."""
+    cells = [_MAKE, _TRAIN, _LONG, "studio.stop()\nstudio.wait()\nprint('stopped')", _MOVES.format(moves=moves)]
+    with TemporaryDirectory(prefix="paretokit-bench-") as folder, browser() as launched:
+        path = write_notebook(Path(folder) / "bench.ipynb", cells)
+        with lab_server(Path(folder), environment={"PARETOKIT_CACHE": folder}) as address:
+            page = LabPage(launched, address, height=1400).open(path.name)
+            page.run_cell(0)
+            page.wait_studio()
+            _run(page, 1, "trained")
+            idle = _answers(page, answers)
+            _run(page, 2, "begun")
+            page.wait_text(".paretokit-status", "/2000")
+            busy = _answers(page, answers)
+            _run(page, 3, "stopped")
+            moved = json.loads(_run(page, 4, "moves ").split("moves ", 1)[1])
+            page.command("notebook:clear-all-cell-outputs")
+            page.page.wait_for_function("() => !document.querySelector('.jp-OutputArea-output')")
+            page.save()
+            size = path.stat().st_size / 1024
+            page.close()
+    return {
+        "slider to text, idle": _times(idle),
+        "slider to text, training": _times(busy),
+        "callback": f"median {median(moved['took']):.1f} ms, p99 {quantiles(moved['took'], n=100)[98]:.1f} ms",
+        "memory growth": f"{moved['grown']:+.1f} MB over {moves} moves",
+        "saved notebook, outputs cleared": f"{size:.1f} KB",
+    }
+
+
+def _run(page: LabPage, index: int, text: str) -> str:
+    """Run a cell and return the line of its output that begins with `text`."""
+    page.run_cell(index)
+    selector = ".jp-OutputArea-output pre"
+    page.wait_text(selector, text, timeout=300)
+    outputs: Sequence[Any] = page.page.locator(selector).all_inner_texts()
+    return next(found for found in outputs if text in found)
+
+
+def _answers(page: LabPage, count: int) -> list[float]:
+    """Milliseconds from a key to another text; the first two warm up."""
+    return [page.page.evaluate(_ANSWER, {"key": ("Home", "End")[turn % 2], "index": 0}) for turn in range(count + 2)][2:]
+
+
+def _times(found: Sequence[float]) -> str:
+    return f"median {median(found):.0f} ms, p95 {quantiles(found, n=20)[18]:.0f} ms"

@@ -1,0 +1,77 @@
+"""One browser and one JupyterLab for all tests of this folder, on the kernel and settings that the environment names."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from support.lab_cells import CLEAN, COMMS, DARK, KERNEL_PATH, PREPARE
+
+from paretokit.cli.browser import LabPage, browser, lab_server, post, write_notebook
+
+
+def needs_chromium():
+    if shutil.which("chromium") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is not installed, and CI=true: install Debian's chromium")
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+
+
+@pytest.fixture(scope="session")
+def launched():
+    needs_chromium()
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """A folder and the address of a JupyterLab that serves it."""
+    needs_chromium()
+    folder = tmp_path_factory.mktemp("served")
+    paths = [KERNEL_PATH] if KERNEL_PATH else []
+    environment = {"PARETOKIT_CACHE": str(folder / ".cache"), "OMP_NUM_THREADS": "2"}
+    if paths:
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(path).resolve()) for path in paths])
+    with lab_server(folder, comms=COMMS, dark=DARK, environment=environment) as address:
+        yield folder, address
+
+
+@pytest.fixture(scope="session")
+def kernel(launched, served):
+    """A kernel for all tests that need none of their own: loading torch takes longer than most of them."""
+    folder, address = served
+    found = post(f"{address}/api/kernels", {"name": "python3"})["id"]
+    write_notebook(folder / "prepare.ipynb", [PREPARE])
+    page = LabPage(launched, address).open("prepare.ipynb", kernel=found)
+    page.run_cell(0)
+    page.wait_text(".jp-OutputArea-output pre", "prepared", timeout=120)
+    page.close()
+    return found
+
+
+@pytest.fixture
+def lab(launched, served, kernel, request):
+    """Return a function that opens a new notebook of these cells; afterwards nothing may have left or gone wrong."""
+    folder, address = served
+    opened: list[tuple[LabPage, int]] = []
+
+    def open_notebook(*cells: str, own_kernel: bool = False, width: int = 1400, height: int = 1500) -> LabPage:
+        name = f"{request.node.name.replace('[', '-').replace(']', '')}-{len(opened)}.ipynb"
+        write_notebook(folder / name, [*([PREPARE] if own_kernel else []), *cells, CLEAN])
+        page = LabPage(launched, address, width=width, height=height)
+        opened.append((page, len(cells) + own_kernel))
+        page.open(name, kernel=None if own_kernel else kernel)
+        if own_kernel:
+            page.run_cell(0)
+            page.wait_text(".jp-OutputArea-output pre", "prepared", timeout=120)
+        return page
+
+    yield open_notebook
+    strays, faults = [page.strays for page, _ in opened], [list(page.faults) for page, _ in opened]
+    for page, clean in opened:  # widgets that are closed while they are shown complain, which is not ours to judge
+        page.run_cell(clean)
+        page.wait_text(".jp-OutputArea-output pre", "cleaned", timeout=30)
+        page.close()
+    assert strays == [[]] * len(opened), "a request left the machine"
+    assert faults == [[]] * len(opened), "the console holds errors"

@@ -1,0 +1,28 @@
+"""What the browser tests run: the kernel and settings that the environment names, and the cell that makes a Studio."""
+
+import os
+
+COMMS = os.environ.get("PARETOKIT_TEST_COMMS", "perCommTarget")
+DARK = os.environ.get("PARETOKIT_TEST_THEME", "light") == "dark"
+KERNEL_PATH = os.environ.get("PARETOKIT_TEST_KERNEL_PATH", "")  # put first on the kernel's path: another ipykernel
+
+PREPARE = """
+import shutil, ipywidgets, paretokit as pk
+import paretokit.view.studio
+config = pk.TrainConfig(steps=1, pairs_per_step=8, learning_rate=3e-3, max_length=160, threads=1)
+policy, pairs = pk.load_policy("tiny"), pk.read_preferences("world:safety")
+pk.train(policy.fork(seed=0), pairs, weights=[0.5, 0.5], config=config, store="prepared", progress=False)
+print("prepared")
+"""
+LOAD = """
+shutil.copytree("prepared/starts", "{store}/starts", dirs_exist_ok=True)  # the start is measured once
+config = config.replace(steps={steps})
+"""
+STUDIO = "studio = pk.Studio(policy, pairs, store='{store}', config=config)\nstudio"
+CLEAN = """
+for name in ("studio", "other"):
+    if name in globals():
+        globals().pop(name).close()
+ipywidgets.Widget.close_all()
+print("cleaned")
+"""
