@@ -39,7 +39,7 @@ test: $(VENV)/.dev lint ## the whole suite
 # The browser tests again where widgets behave differently: another ipykernel, put first on the kernel's path, with and
 # without subshells, light and dark. `make test` has run them on the pinned kernel, with subshells, in the light theme.
 OTHER_KERNEL := build/ipykernel-7.4.0
-BROWSER := $(BIN)/python -m pytest tests/browser --quiet --durations=3
+BROWSER := $(BIN)/python -m pytest tests/browser -m matrix --quiet --durations=3
 
 test-matrix: $(VENV)/.dev ## the browser tests on two kernels, with and without subshells, light and dark
 	$(PIP) install --quiet --no-deps --upgrade --target $(OTHER_KERNEL) ipykernel==7.4.0

@@ -107,7 +107,7 @@ class LabPage:
 
     def __init__(self, launched: Any, address: str, *, width: int = 1400, height: int = 1000) -> None:
         self.page = launched.new_context(viewport={"width": width, "height": height}).new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(60_000)
         self.address = address
         self.strays: list[str] = []  # requests to other hosts
         self.faults: list[str] = []  # console errors and uncaught exceptions
@@ -180,7 +180,9 @@ class LabPage:
     def reload(self) -> None:
         """Save, and load the page again."""
         self.save()
+        heard = len(self.faults)
         self.page.reload()
+        del self.faults[heard:]  # what the page that is left says while it is taken down
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.wait_idle()
 

@@ -55,9 +55,12 @@ def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Append one JSON line and hand it to the operating system; a torn last line is ignored by `read_lines`."""
-    with storing(path), path.open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """Append one JSON line and hand it to the operating system; a torn last line, which a kill leaves, is cut off first."""
+    line = (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    with storing(path), path.open("ab+") as handle:
+        if (size := handle.tell()) and (handle.seek(size - 1), handle.read(1))[1] != b"\n":
+            handle.truncate(path.read_bytes().rfind(b"\n") + 1)
+        handle.write(line)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -81,5 +84,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             values.append(json.loads(line))
         except ValueError as error:
-            raise StoreError(f"{path}, line {number}: found broken JSON ({error}). Delete the run folder.") from error
+            raise StoreError(
+                f"{path}, line {number}: found broken JSON ({error}). Delete the run folder, or that line of a journal."
+            ) from error
     return values

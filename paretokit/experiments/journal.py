@@ -12,7 +12,8 @@ from typing import Any
 
 from paretokit.experiments.files import append_line, read_lines, storing
 
-OUTCOME = "outcome"  # the action of a line that tells how a job ended: it calls nothing
+# actions of lines that call nothing: a Studio was made, a job has ended
+OPEN, OUTCOME = "open", "outcome"
 
 
 class Journal:
@@ -31,7 +32,7 @@ class Journal:
 
     def add(self, action: str, *, facts: dict[str, Any] | None = None, **arguments: Any) -> None:
         """Append a call of `studio.<action>(**arguments)`, with more `facts` of it. Raises `StoreError`."""
-        called = "" if action == OUTCOME else python_call(action, **arguments)
+        called = "" if action in (OPEN, OUTCOME) else python_call(action, **arguments)
         with storing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

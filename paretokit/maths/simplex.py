@@ -130,14 +130,14 @@ def move(weights: Sequence[float], index: int, value: float, *, locked: Sequence
     free = [i for i in range(len(weights)) if i != index and not (locked is not None and locked[i])]
     if not free:
         return tuple(float(weight) for weight in weights)
-    room = 1 - sum(weights[i] for i in range(len(weights)) if i != index and i not in free)
+    room = max(1 - sum(weights[i] for i in range(len(weights)) if i != index and i not in free), 0.0)
     moved = min(max(float(value), 0.0), room)
     held = sum(weights[i] for i in free)
     left = max(room - moved, 0.0)
     found = [float(weight) for weight in weights]
     found[index] = moved
     for i in free:
-        found[i] = left * weights[i] / held if held > 0 else left / len(free)
+        found[i] = left * (weights[i] / held) if held > 0 else left / len(free)
     return tuple(found)
 
 

@@ -46,8 +46,8 @@ class LiveFigure(go.FigureWidget):
         with self._live_lock:
             traces, former = self._drawn
             kept = {number: {**traces.get(number, {}), **values} for number, values in columns.items()}
-            object.__setattr__(self, "_drawn", ({**traces, **kept}, {**former, **layout}))
             self._put(columns, layout)
+            object.__setattr__(self, "_drawn", ({**traces, **kept}, {**former, **layout}))
 
     def draw_again(self) -> None:
         """Draw what was drawn last in a page that has just been opened, or opened again.
@@ -58,7 +58,7 @@ class LiveFigure(go.FigureWidget):
         with self._live_lock:
             traces, shape = self._drawn
             self._put(
-                {number: dict.fromkeys(values) for number, values in traces.items()},
+                {number: {name: _emptied(value) for name, value in values.items()} for number, values in traces.items()},
                 {name: _other(value) for name, value in shape.items()},
             )
             self._put(traces, shape)
@@ -69,6 +69,11 @@ class LiveFigure(go.FigureWidget):
                 self.data[number].update(dict(values))
             if layout:
                 self.update_layout(dict(layout))
+
+
+def _emptied(value: Any) -> Any:
+    """Nothing, in the shape of a value; plotly.js stumbles over columns that are not there."""
+    return [] if isinstance(value, (list, tuple)) else None
 
 
 def _other(value: Any) -> Any:

@@ -41,7 +41,7 @@ class Now(NamedTuple):
 def skeleton(view: FrontView, methods: Sequence[str]) -> go.Figure:
     """Return the figure with all its traces, empty: for each panel of the view those of `PARTS`, then a legend entry for
     each method."""
-    count = max(1, len(view.panels))
+    count = len(_panels(view))
     figure = make_subplots(rows=1, cols=count, horizontal_spacing=0.3 / count if count > 1 else 0)
     for column in range(1, count + 1):
         for part in PARTS:

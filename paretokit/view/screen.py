@@ -132,6 +132,7 @@ class Screen:
             self.text.value = words.texts_html(self.texts)
         for job in (value for key, value in events.items() if key.startswith("job ")):
             self._draw_job(job)
+        self._draw_status()
         if "probe" in events:
             self._theme = "dark" if events["probe"]["dark"] else "light"
             self._set_width(int(events["probe"]["width"]), int(events["probe"]["whole"]))
@@ -144,7 +145,6 @@ class Screen:
                 self._draw_lines()
         if {"front", "weights"} & set(events):
             self.stale.value = _badge(words.stale_text(self.weights.weights, self.session.board))
-        self._draw_status()
         if "attached" in events:
             for figure in (self.front, self.curves, self.conflict):
                 figure.draw_again()

@@ -7,7 +7,7 @@ Imports: `events`, `jobs`, `pace`, `front_view`, `experiments`, `training`, `dec
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -20,7 +20,7 @@ from paretokit.decoding.sample import generate
 from paretokit.errors import ConfigError, ParetokitError, StoreError, suggestion
 from paretokit.experiments.compare import front_of, true_sets
 from paretokit.experiments.evaluation import WorldEvaluation, plan
-from paretokit.experiments.journal import OUTCOME, Journal
+from paretokit.experiments.journal import OPEN, OUTCOME, Journal
 from paretokit.experiments.presets import preset
 from paretokit.experiments.reference_store import reference_store
 from paretokit.experiments.store import Run, Store
@@ -39,6 +39,8 @@ from paretokit.view.pace import Looker, Pace
 SETTLE = 0.2  # seconds without another change before a sample is drawn: a drag asks once
 
 START_LABEL = "figures before training"  # of the job that measures the start
+
+_TRAINED = ("done", "stopped")  # states of runs that hold a trained policy
 
 Publish = Callable[[str, Any], None]
 
@@ -88,7 +90,7 @@ class Session:
             changed=lambda job: publish(f"job {job.number}", job),
             failed=lambda key, error: publish("trouble", trouble(key, error)),
         )
-        self._note("open", policy=policy.source, preferences=preferences.source, objectives=list(self.objectives))
+        self._note(OPEN, policy=policy.source, preferences=preferences.source, objectives=list(self.objectives))
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -241,6 +243,14 @@ class Session:
                         break
             run = self.store.folder(spec.id).read()
             outcome = run.state["state"]
+        except Exception as error:
+            folder = self.store.folder(spec.id)
+            if folder.state()["state"] in ("running", "stopped", "failed"):
+                folder.mark("failed", reason=str(error))
+                if (run := folder.read()).records:
+                    self._runs[run.id] = run
+                    self._show()
+            raise
         finally:
             self._live = None
             self.publish("progress", state._replace(ended=True))
@@ -258,7 +268,8 @@ class Session:
         """The policy has changed: sample at the weights that were asked for last, under a key of its own, so that an
         answer someone waits for is not superseded."""
         if (weights := self._asked) is not None:
-            self.worker.ask("sample again", lambda request: self._sample(request, weights))
+            with suppress(ConfigError):  # the Studio was closed meanwhile: nobody reads the answer
+                self.worker.ask("sample again", lambda request: self._sample(request, weights))
 
     def _sample(self, request: Request[Texts], weights: tuple[float, ...]) -> Texts | None:
         prompt, axes = self.prompt, self.axes
@@ -275,7 +286,11 @@ class Session:
     def _source(self, weights: tuple[float, ...]) -> tuple[str, Policy, str] | None:
         """The run to sample from: id ("" while it trains, so that no answer of it is kept), policy, description."""
         live = [] if self._live is None else [self._live[0]]
-        shown = [run for run in self.runs if run.id not in self.hidden and run.spec.weights is not None and run.records]
+        shown = [
+            run
+            for run in self.runs
+            if run.id not in self.hidden and run.spec.weights is not None and run.state["state"] in _TRAINED
+        ]
         found = [run for run in (*shown, *live) if run.id == self.selected]
         how = "the selected run"
         if not found:

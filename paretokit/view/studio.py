@@ -93,7 +93,7 @@ class Studio:
             config=config,
             heldout=heldout,
         )
-        handlers = Handlers(self._weights_moved, self._train_pressed, self._pause_pressed, self._stop_pressed)
+        handlers = Handlers(self._slider_moved, self._train_pressed, self._pause_pressed, self._stop_pressed)
         self.screen = Screen(self.session, handlers, weights=self.session.last_weights())
         self._renderer = Renderer(self.screen.draw, name="paretokit-render", failed=self.screen.failed)
         self._publish = self._renderer.put
@@ -248,6 +248,10 @@ class Studio:
         self.screen.front.on_points(self._point_clicked)
 
     # What the user does: any thread, and over in milliseconds.
+
+    @_handled
+    def _slider_moved(self, weights: tuple[float, ...]) -> None:
+        self._weights_moved(weights)
 
     @_handled
     def _train_pressed(self) -> None:

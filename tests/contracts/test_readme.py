@@ -28,7 +28,10 @@ def commands(text: str = TEXT) -> list[list[str]]:
 def test_the_python_blocks_run(capsys):
     assert len(blocks("python")) >= 1
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+        names: dict = {}
+        exec(compile(block, "README.md", "exec"), names)
+        if "studio" in names:
+            names["studio"].close()
     assert "helpfulness" in capsys.readouterr().out
 
 

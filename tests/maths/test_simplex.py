@@ -167,6 +167,7 @@ def test_moves_by_hand():
     assert move([0.5, 0.25, 0.25], 0, 0.25) == (0.25, 0.375, 0.375)
     assert move([0.5, 0.25, 0.25], 0, -3.0) == (0.0, 0.5, 0.5)
     assert move([0.5, 0.25, 0.25], 0, 7.0, locked=[False, False, True]) == (0.75, 0.0, 0.25)
+    assert move([5e-324, 1.0], 1, 0.25) == (0.75, 0.25)  # the least number there is keeps its share
     assert move([1.0, 0.0, 0.0], 0, 0.5) == (0.5, 0.25, 0.25)  # what has no proportions shares equally
     assert move([0.5, 0.25, 0.25], 0, 0.25, locked=[True, False, False]) == (0.25, 0.375, 0.375)  # its own lock is no bar
 

@@ -7,6 +7,17 @@ function isDark() {
   return matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
+// What ipywidgets leaves without a name: the handles of sliders, and number fields whose label is beside another control.
+function nameControls(studio) {
+  const nameOf = (control) =>
+    [...(control.closest(".widget-hbox") ?? studio).querySelectorAll("label")].map((label) => label.textContent).find(Boolean);
+  for (const handle of studio.querySelectorAll(".noUi-handle")) handle.setAttribute("aria-label", nameOf(handle) ?? "weight");
+  for (const field of studio.querySelectorAll("input")) {
+    const named = [...(field.labels ?? [])].some((label) => label.textContent.trim());
+    if (!named) field.setAttribute("aria-label", `${nameOf(field) ?? "weight"}, as a number`);
+  }
+}
+
 export default {
   render({ model, el }) {
     el.classList.add("paretokit-probe");
@@ -40,8 +51,10 @@ export default {
     const settle = () => {
       const plots = [...(el.closest(".paretokit-studio") ?? document).querySelectorAll(".js-plotly-plot")];
       const ready = plots.length >= model.get("figures") && plots.every((plot) => plot._fullLayout);
-      if (ready || performance.now() - since > 20000) report(true);
-      else frame = requestAnimationFrame(settle);
+      if (ready || performance.now() - since > 20000) {
+        nameControls(el.closest(".paretokit-studio") ?? document);
+        report(true);
+      } else frame = requestAnimationFrame(settle);
     };
     frame = requestAnimationFrame(settle);
     return () => {
