@@ -60,6 +60,7 @@ class Screen:
         self._hold_until = monotonic() + _HOLD
         display(self.box)
         self._handle = display(HTML(self.snapshot()), display_id=True)
+        self._free_inputs()
 
     def snapshot(self) -> str:
         """Return what is shown as plain HTML."""
@@ -116,6 +117,11 @@ class Screen:
         top = widgets.HBox([controls, front]).add_class("paretokit-top")
         asked = widgets.HBox([self.prompt, self.own_prompt], layout={"flex_flow": "row wrap"})
         below = [widgets.HTML("<h3>One answer, before and after</h3>"), asked, self.text, self.tab, *self._tabs.values()]
+        self._inputs: list[widgets.Widget] = [
+            *self.weights.sliders, *self.weights.numbers, *self.weights.locks, self.controls.method, self.controls.steps,
+            self.controls.seed, self.controls.train, self.controls.pause, self.controls.stop, self.hide, self.restore,
+            self.prompt, self.own_prompt, self.tab, self.points, self.run_list, self.probe, self.front,
+        ]  # fmt: skip
         self.box = widgets.VBox([top, *below, self._stamp]).add_class("paretokit-studio")
 
     # On the drawing thread only.
@@ -148,6 +154,17 @@ class Screen:
         if "attached" in events:
             for figure in (self.front, self.curves, self.conflict):
                 figure.draw_again()
+        self._free_inputs()
+
+    def _free_inputs(self) -> None:
+        """Let what the user does arrive where the browser sends it: at a subshell, which hears it while a cell runs.
+
+        From 7.4 on ipykernel sends it to the shell that wrote to the widget last instead, which is busy while a cell
+        runs. The mark by which it remembers that shell is taken away; other versions have none.
+        """
+        for widget in self._inputs:
+            if widget.comm is not None:
+                vars(widget.comm).pop("_reply_subshell_id", None)
 
     def _draw_job(self, job: Job[Any]) -> None:
         self._job = job

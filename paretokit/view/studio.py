@@ -296,8 +296,6 @@ class Studio:
 
     @_handled
     def _probed(self, content: Mapping[str, Any]) -> None:
-        for button in (self.screen.controls.train, self.screen.controls.pause, self.screen.controls.stop):
-            button.send_state("tooltip")  # their clicks are then heard while a cell runs, see notebooks/LOG.md
         self._publish("probe", dict(content))
         if content.get("attached"):
             self._views += 1

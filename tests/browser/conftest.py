@@ -46,6 +46,10 @@ def kernel(launched, served):
     page = LabPage(launched, address).open("prepare.ipynb", kernel=found)
     page.run_cell(0)
     page.wait_text(".jp-OutputArea-output pre", "prepared", timeout=120)
+    heard = page.text(".jp-OutputArea-output pre")
+    assert not KERNEL_PATH or heard.strip().endswith(Path(KERNEL_PATH).name), (
+        "the tests run on another kernel than was asked for"
+    )
     page.close()
     return found
 

@@ -8,11 +8,13 @@ KERNEL_PATH = os.environ.get("PARETOKIT_TEST_KERNEL_PATH", "")  # put first on t
 
 PREPARE = """
 import shutil, ipywidgets, paretokit as pk
+from pathlib import Path
 import paretokit.view.studio
 config = pk.TrainConfig(steps=1, pairs_per_step=8, learning_rate=3e-3, max_length=160, threads=1)
 policy, pairs = pk.load_policy("tiny"), pk.read_preferences("world:safety")
 pk.train(policy.fork(seed=0), pairs, weights=[0.5, 0.5], config=config, store="prepared", progress=False)
-print("prepared")
+import ipykernel
+print("prepared on", ipykernel.__version__, "with", Path(ipykernel.__file__).parent.parent.name)
 """
 LOAD = """
 shutil.copytree("prepared/starts", "{store}/starts", dirs_exist_ok=True)  # the start is measured once
