@@ -47,15 +47,19 @@ for move in range({moves}):
         studio.wait()
 print("moves", json.dumps({{"took": took, "grown": memory() - before}}))
 """
-# the time from a key on the slider to the next text, measured in the page; Home and End go to the two trained runs
-_ANSWER = """async ({key, index}) => {
-  const handle = document.querySelectorAll('.paretokit-studio .noUi-handle')[index];
+# the time from a key on the slider to the text of the run that is meant, taken in the page
+_WATCH = """(expected) => {
   const text = () => document.querySelector('.paretokit-text:nth-child(2)').textContent;
-  const before = text(), began = performance.now();
-  handle.focus();
-  handle.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
-  while (text() === before && performance.now() - began < 5000) await new Promise((done) => setTimeout(done, 4));
-  return performance.now() - began;
+  let began = null;
+  document.activeElement.addEventListener('keydown', () => { began = performance.now(); }, { once: true, capture: true });
+  window.answered = new Promise((done, failed) => {
+    setTimeout(() => failed(new Error('no answer within 10 s')), 10000);
+    new MutationObserver((_, observer) => {
+      if (began === null || !text().includes(expected)) return;
+      observer.disconnect();
+      done(performance.now() - began);
+    }).observe(document.querySelector('.paretokit-studio'), { childList: true, subtree: true, characterData: true });
+  });
 }"""
 
 
@@ -85,20 +89,27 @@ def run(options: argparse.Namespace) -> None:
 
 def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
     """Return what was measured, by name: "median 231 ms, p95 262 ms" and so on."""
+    say = shared.messages().print  # what is being done, on standard error
     cells = [_MAKE, _TRAIN, _LONG, "studio.stop()\nstudio.wait()\nprint('stopped')", _MOVES.format(moves=moves)]
     with TemporaryDirectory(prefix="paretokit-bench-") as folder, browser() as launched:
         path = write_notebook(Path(folder) / "bench.ipynb", cells)
         with lab_server(Path(folder), environment={"PARETOKIT_CACHE": folder}) as address:
             page = LabPage(launched, address, height=1400).open(path.name)
+            say("opening the Studio")
             page.run_cell(0)
             page.wait_studio()
+            say("training two runs")
             _run(page, 1, "trained")
+            say("slider to text, idle")
             idle = _answers(page, answers)
+            say("slider to text, during training")
             _run(page, 2, "begun")
             page.wait_text(".paretokit-status", "/2000")
             busy = _answers(page, answers)
             _run(page, 3, "stopped")
+            say(f"{moves} slider moves")
             moved = json.loads(_run(page, 4, "moves ").split("moves ", 1)[1])
+            say("saving the notebook")
             page.command("notebook:clear-all-cell-outputs")
             page.page.wait_for_function("() => !document.querySelector('.jp-OutputArea-output')")
             page.save()
@@ -123,8 +134,15 @@ def _run(page: LabPage, index: int, text: str) -> str:
 
 
 def _answers(page: LabPage, count: int) -> list[float]:
-    """Milliseconds from a key to another text; the first two warm up."""
-    return [page.page.evaluate(_ANSWER, {"key": ("Home", "End")[turn % 2], "index": 0}) for turn in range(count + 2)][2:]
+    """Milliseconds from a key to the text of the run that it goes to; the first two warm up."""
+    page.page.locator(".paretokit-studio .noUi-handle").first.focus()
+    found = []
+    for turn in range(count + 2):
+        key, expected = (("End", "0.90/0.10"), ("Home", "0.10/0.90"))[turn % 2]
+        page.page.evaluate(_WATCH, expected)
+        page.page.keyboard.press(key)
+        found.append(page.page.evaluate("() => window.answered"))
+    return found[2:]
 
 
 def _times(found: Sequence[float]) -> str:
