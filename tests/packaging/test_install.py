@@ -116,9 +116,11 @@ def files(folder: Path) -> set[str]:
 def test_the_wheel_holds_package_data_and_licence_and_nothing_else(wheel, tree):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"paretokit/cli/demo.py", "paretokit/_data/tiny/model.safetensors", "paretokit/_data/tiny/tokenizer.json"} <= names
+    assert {"paretokit/_notebooks/00_tour.ipynb", "paretokit/view/static/probe.js", "paretokit/view/static/studio.css"} <= names
     assert names == {
         *(f"paretokit/{name}" for name in files(tree / "paretokit")),
         *(f"paretokit/_data/{name}" for name in files(tree / "data")),
+        *(f"paretokit/_notebooks/{path.name}" for path in (tree / "notebooks").glob("*.ipynb")),
         *(f"paretokit-{VERSION}.dist-info/{name}" for name in DIST_INFO),
     }
 
@@ -154,6 +156,13 @@ def test_the_wheel_does_the_main_job_in_an_empty_folder(installed, empty):
     assert page.startswith("<!DOCTYPE html>")
     assert len(page) > 1_000_000  # plotly is inside, so that the page needs no network
     assert all(run.id in page for run in runs)
+
+
+def test_the_wheel_copies_its_lesson_and_would_open_it(installed, empty):
+    said = json.loads(output(installed.paretokit, "lab", "--json", folder=empty))
+    assert said["copied"] == ["00_tour.ipynb"]
+    lesson = (empty / "paretokit-notebooks" / "00_tour.ipynb").read_bytes()
+    assert lesson == (PROJECT / "notebooks" / "00_tour.ipynb").read_bytes()
 
 
 @pytest.mark.slow
