@@ -30,7 +30,7 @@ class WeightPanel:
         rows = []
         for index, (name, weight) in enumerate(zip(self.objectives, self.weights, strict=True)):
             slider = widgets.FloatSlider(
-                value=weight, min=0.0, max=1.0, step=0.01, readout=False, continuous_update=True,
+                value=round(weight, 2), min=0.0, max=1.0, step=0.01, readout=False, continuous_update=True,
                 description=name, tooltip=f"weight of {name}", layout={"flex": "1 1 auto", "min_width": "120px"},
                 style={"description_width": "92px"},
             )  # fmt: skip
@@ -60,7 +60,7 @@ class WeightPanel:
             self._show()
 
     def _moved(self, index: int, value: float, *, grain: float) -> None:
-        """`grain`: half of what the control can show. The browser rounds what it is told to that, and sends it back."""
+        """`grain`: half of what the control can show; within it, what it shows is the weight as it is."""
         with self._busy:
             if self._setting or abs(value - self.weights[index]) < grain:
                 return
@@ -69,10 +69,12 @@ class WeightPanel:
         self._changed(self.weights)
 
     def _show(self) -> None:
+        """Show the weights, rounded to what a control can show: the browser would round them itself and send them back,
+        and what comes back late would undo a newer move, in turn for ever."""
         self._setting = True
         try:
             for slider, number, weight in zip(self.sliders, self.numbers, self.weights, strict=True):
-                slider.value = weight
+                slider.value = round(weight, 2)
                 number.value = round(weight, 3)
         finally:
             self._setting = False

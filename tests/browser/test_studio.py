@@ -100,6 +100,28 @@ def test_a_slider_changes_the_text_while_a_training_runs(studio):
 
 
 @pytest.mark.matrix
+def test_moves_faster_than_the_page_end_where_the_last_one_ended(studio):
+    """The page must not answer what it is told with moves of its own: they come late, and would undo newer ones."""
+    moved = """
+import time
+told = []
+studio.screen.weights.sliders[1].observe(told.append, "value")
+for percent in range(20, 80):
+    studio.set_weights([percent / 100, 1 - percent / 100])
+    time.sleep(0.005)
+sent = len(told)
+"""
+    page = studio(moved, "print('ended', studio.weights['helpfulness'], sent, len(told) - sent)")
+    page.run_cell(1)
+    page.page.wait_for_function(
+        "() => Number(document.querySelectorAll('.paretokit-studio input[type=number]')[0].value) === 0.79"
+    )
+    page.page.wait_for_timeout(500)
+    page.run_cell(2)
+    page.wait_text(OUTPUT, "ended 0.79 60 0")
+
+
+@pytest.mark.matrix
 def test_slider_and_stop_are_heard_while_a_cell_runs(studio):
     slept = f"{OUTPUT}:has-text('slept')"
     page = studio("import time\nstudio.train(steps=400)\ntime.sleep(9)\nprint('slept')")

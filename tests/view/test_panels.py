@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretokit.maths.simplex import resolve
+from paretokit.maths.simplex import move, resolve
 from paretokit.view.panels import ControlPanel, WeightPanel
 
 NAMES = ("quality", "conciseness", "faithfulness", "kindness")
@@ -124,6 +124,36 @@ def test_no_echo_of_any_weights_changes_them(numbers):
         made.numbers[index].value = round(weight, 3)
     assert told == []
     assert made.weights == weights
+
+
+def echoes(told: list[float], step: float = 0.01) -> list[float]:
+    """What the browser's slider sends back of the values that it is told: those that it had to round, late."""
+    return [round(round(value / step) * step, 7) for value in told if value != round(round(value / step) * step, 7)]
+
+
+def heard(slider) -> list[float]:
+    found = [slider.value]
+    slider.observe(lambda change: found.append(change["new"]), "value")
+    return found
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=4).filter(any), moves)
+def test_the_browser_sends_nothing_back_of_what_it_is_told(numbers, given_moves):
+    """An echo that is late would undo newer moves, whose own echoes undo it: for ever, in a browser that was watched."""
+    made = panel([number / sum(numbers) for number in numbers])
+    told = [heard(slider) for slider in made.sliders]
+    for kind, index, value in given_moves:
+        index %= len(numbers)
+        if kind == "number":
+            made.numbers[index].value = value
+        elif kind == "slider":
+            made.set(move(made.weights, index, value / 3))
+    assert [echoes(values) for values in told] == [[]] * len(numbers)
+
+
+def test_an_echo_of_a_slider_told_more_than_it_can_show_is_seen():
+    assert echoes([0.5, 1 / 3, 0.57]) == [0.33]
 
 
 def test_setting_weights_shows_them_and_calls_nobody():
