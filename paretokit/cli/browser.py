@@ -198,6 +198,19 @@ class LabPage:
             timeout=1000 * timeout,
         )
 
+    def outline(self) -> str:
+        """Return what the page shows, as text, and the state of its kernel: evidence of what went wrong."""
+        try:
+            found = self.page.wait_for_function(
+                "() => { const session = window.jupyterapp?.shell.currentWidget?.sessionContext?.session;"
+                " const kernel = session?.kernel;"
+                " return `kernel ${kernel?.status}, ${kernel?.connectionStatus}: ` + document.body.innerText; }",
+                timeout=5_000,
+            )
+            return found.json_value()[:4000]
+        except Exception as error:  # the page may hang, or be gone: that is evidence too
+            return f"no answer: {error}"
+
     def close(self) -> None:
         """Close the window."""
         self.page.context.close()

@@ -1,8 +1,12 @@
 """One browser and one JupyterLab for all tests of this folder, on the kernel and settings that the environment names."""
 
 import os
+import re
 import shutil
+import signal
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
 
 import pytest
 from support.lab_cells import CLEAN, COMMS, DARK, KERNEL_PATH, PREPARE
@@ -37,13 +41,11 @@ def served(tmp_path_factory):
         yield folder, address
 
 
-@pytest.fixture(scope="session")
-def kernel(launched, served):
-    """A kernel for all tests that need none of their own: loading torch takes longer than most of them."""
+def prepare(launched, served, kernel: str) -> None:
+    """Load what all tests use into a kernel."""
     folder, address = served
-    found = post(f"{address}/api/kernels", {"name": "python3"})["id"]
     write_notebook(folder / "prepare.ipynb", [PREPARE])
-    page = LabPage(launched, address).open("prepare.ipynb", kernel=found)
+    page = LabPage(launched, address).open("prepare.ipynb", kernel=kernel)
     page.run_cell(0)
     page.wait_text(".jp-OutputArea-output pre", "prepared", timeout=120)
     heard = page.text(".jp-OutputArea-output pre")
@@ -51,12 +53,43 @@ def kernel(launched, served):
         "the tests run on another kernel than was asked for"
     )
     page.close()
+
+
+@pytest.fixture(scope="session")
+def kernel(launched, served):
+    """A kernel for all tests that need none of their own: loading torch takes longer than most of them."""
+    found = post(f"{served[1]}/api/kernels", {"name": "python3"})["id"]
+    prepare(launched, served, found)
     return found
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def evidence(page: LabPage, stacks: Path) -> str:
+    """What can be known after a failure: what the page shows and heard, and where every thread of the kernel stands."""
+    for pid in re.findall(r"pid (\d+)", stacks.read_text()):
+        with suppress(ProcessLookupError):  # a kernel of an earlier failure
+            os.kill(int(pid), signal.SIGUSR1)
+    sleep(1.0)
+    threads = [re.findall(r'/([^/]+)", line (\d+) in (\S+)', thread) for thread in stacks.read_text().split("hread 0x")]
+    lines = [" < ".join(f"{file}:{line} {name}" for file, line, name in thread[:6]) for thread in threads[1:]]
+    return "\n".join([f"console: {page.faults}", f"page: {page.outline()}", "threads of the kernel:", *lines])
 
 
 @pytest.fixture
 def lab(launched, served, kernel, request):
-    """Return a function that opens a new notebook of these cells; afterwards nothing may have left or gone wrong."""
+    """Return a function that opens a new notebook of these cells; afterwards nothing may have left or gone wrong.
+
+    A test that failed prints what its page and kernel do, and leaves the next one a kernel that was started anew.
+    """
     folder, address = served
     opened: list[tuple[LabPage, int]] = []
 
@@ -72,10 +105,17 @@ def lab(launched, served, kernel, request):
         return page
 
     yield open_notebook
+    if request.node.stash.get(FAILED, False):
+        for page, _ in opened:
+            print(evidence(page, folder / "stacks.txt"))
+            page.close()
+        post(f"{address}/api/kernels/{kernel}/restart", {})
+        prepare(launched, served, kernel)
+        return
     strays, faults = [page.strays for page, _ in opened], [list(page.faults) for page, _ in opened]
     for page, clean in opened:  # widgets that are closed while they are shown complain, which is not ours to judge
         page.run_cell(clean)
-        page.wait_text(".jp-OutputArea-output pre", "cleaned", timeout=30)
+        page.wait_text(".jp-OutputArea-output pre", "cleaned")
         page.close()
     assert strays == [[]] * len(opened), "a request left the machine"
     assert faults == [[]] * len(opened), "the console holds errors"

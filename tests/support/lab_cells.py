@@ -7,7 +7,10 @@ DARK = os.environ.get("PARETOKIT_TEST_THEME", "light") == "dark"
 KERNEL_PATH = os.environ.get("PARETOKIT_TEST_KERNEL_PATH", "")  # put first on the kernel's path: another ipykernel
 
 PREPARE = """
-import shutil, ipywidgets, paretokit as pk
+import faulthandler, os, shutil, signal, ipywidgets, paretokit as pk
+stacks = open("stacks.txt", "a")  # where the threads stand, for a test that fails
+print("pid", os.getpid(), file=stacks, flush=True)
+faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
 from pathlib import Path
 import paretokit.view.studio
 config = pk.TrainConfig(steps=1, pairs_per_step=8, learning_rate=3e-3, max_length=160, threads=1)
