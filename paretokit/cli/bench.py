@@ -7,7 +7,7 @@ Needs JupyterLab, playwright and Debian's chromium. Figures depend on the machin
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
@@ -27,6 +27,10 @@ for first in (0.9, 0.1):
     studio.train(weights=[first, 1 - first]).result()
 studio.wait()
 print("trained")
+"""
+_PROMPTS = """
+from paretokit.view.events import prompt_line
+print("prompts", json.dumps([prompt_line(prompt) for prompt in studio.session.evaluation.world.prompts]))
 """
 _LONG = "studio.train(weights=[0.5, 0.5], steps=2000)\nprint('begun')"
 _MOVES = """
@@ -79,18 +83,20 @@ def run(options: argparse.Namespace) -> None:
     goals = {
         "slider to text, idle": "median <= 300 ms, p95 <= 600 ms",
         "slider to text, training": "median <= 300 ms, p95 <= 600 ms",
+        "slider to remembered text, idle": "-",
+        "slider to remembered text, training": "-",
         "callback": "p99 <= 20 ms",
         "memory growth": "<= 20 MB",
         "saved notebook, outputs cleared": "<= 200 KB",
     }
     for name, value in found.items():
-        shared.output().print(f"{name:34} {value:28} goal: {goals[name]}", soft_wrap=True)
+        shared.output().print(f"{name:38} {value:28} goal: {goals[name]}", soft_wrap=True)
 
 
 def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
     """Return what was measured, by name: "median 231 ms, p95 262 ms" and so on."""
     say = shared.messages().print  # what is being done, on standard error
-    cells = [_MAKE, _TRAIN, _LONG, "studio.stop()\nstudio.wait()\nprint('stopped')", _MOVES.format(moves=moves)]
+    cells = [_MAKE, _TRAIN, _LONG, "studio.stop()\nstudio.wait()\nprint('stopped')", _MOVES.format(moves=moves), _PROMPTS]
     with TemporaryDirectory(prefix="paretokit-bench-") as folder, browser() as launched:
         path = write_notebook(Path(folder) / "bench.ipynb", cells)
         with lab_server(Path(folder), environment={"PARETOKIT_CACHE": folder}) as address:
@@ -100,12 +106,21 @@ def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
             page.wait_studio()
             say("training two runs")
             _run(page, 1, "trained")
+            prompts = iter(json.loads(_run(page, 5, "prompts ").split("prompts ", 1)[1]))
+
+            def ask() -> None:
+                """Type a prompt that was not answered yet, so that the next text has to be sampled."""
+                field, prompt = page.page.locator("input[placeholder^='or a prompt']"), next(prompts)
+                field.fill(prompt)
+                field.press("Enter")
+                page.wait_text(".paretokit-studio p b", prompt)
+
             say("slider to text, idle")
-            idle = _answers(page, answers)
+            idle, idle_again = _answers(page, answers, ask=ask), _answers(page, answers)
             say("slider to text, during training")
             _run(page, 2, "begun")
             page.wait_text(".paretokit-status", "/2000")
-            busy = _answers(page, answers)
+            busy, busy_again = _answers(page, answers, ask=ask), _answers(page, answers)
             _run(page, 3, "stopped")
             say(f"{moves} slider moves")
             moved = json.loads(_run(page, 4, "moves ").split("moves ", 1)[1])
@@ -118,6 +133,8 @@ def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
     return {
         "slider to text, idle": _times(idle),
         "slider to text, training": _times(busy),
+        "slider to remembered text, idle": _times(idle_again),
+        "slider to remembered text, training": _times(busy_again),
         "callback": f"median {median(moved['took']):.1f} ms, p99 {quantiles(moved['took'], n=100)[98]:.1f} ms",
         "memory growth": f"{moved['grown']:+.1f} MB over {moves} moves",
         "saved notebook, outputs cleared": f"{size:.1f} KB",
@@ -133,12 +150,16 @@ def _run(page: LabPage, index: int, text: str) -> str:
     return next(found for found in outputs if text in found)
 
 
-def _answers(page: LabPage, count: int) -> list[float]:
-    """Milliseconds from a key to the text of the run that it goes to; the first two warm up."""
-    page.page.locator(".paretokit-studio .noUi-handle").first.focus()
+def _answers(page: LabPage, answers: int, *, ask: Callable[[], None] = lambda: None) -> list[float]:
+    """Milliseconds from a key to the text of the run that it goes to; the first two warm up.
+
+    `ask` is called before each; without it, the answers were sampled before.
+    """
     found = []
-    for turn in range(count + 2):
+    for turn in range(answers + 2):
         key, expected = (("End", "0.90/0.10"), ("Home", "0.10/0.90"))[turn % 2]
+        ask()
+        page.page.locator(".paretokit-studio .noUi-handle").first.focus()
         page.page.evaluate(_WATCH, expected)
         page.page.keyboard.press(key)
         found.append(page.page.evaluate("() => window.answered"))

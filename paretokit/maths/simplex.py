@@ -15,9 +15,10 @@ import torch
 from paretokit.errors import ConfigError, WeightsError, suggestion
 from paretokit.shapes import Float, Float64, Tensor
 
-__all__ = ["dirichlet", "grid", "move", "normalise", "resolve", "validate"]
+__all__ = ["dirichlet", "grid", "mixture_of", "move", "normalise", "resolve", "validate"]
 
 TOLERANCE = 1e-6  # on the sum of weights
+_ROUNDING = 1e-9
 
 
 def resolve(
@@ -139,6 +140,43 @@ def move(weights: Sequence[float], index: int, value: float, *, locked: Sequence
     for i in free:
         found[i] = left * (weights[i] / held) if held > 0 else left / len(free)
     return tuple(found)
+
+
+def mixture_of(target: Float[Tensor, " m"], points: Float[Tensor, "k m"]) -> Float64[Tensor, " k"] | None:
+    """Return coefficients >= 0 with sum 1 that mix `points` to `target`, at most m of them positive; None outside their hull.
+
+    Of all the mixtures of m points or fewer, that whose points lie nearest to the target on average is returned, so that
+    with them any quantity known at the points is interpolated between neighbours; on a line, the two next to the target.
+    All are points of the simplex. Tries all subsets of the 12 nearest points: at most 792 for m <= 5.
+
+    >>> mixture_of(torch.tensor([0.4, 0.6]), torch.tensor([[0.0, 1.0], [0.2, 0.8], [1.0, 0.0]]))
+    tensor([0.0000, 0.7500, 0.2500], dtype=torch.float64)
+    """
+    goal, given = target.detach().double(), points.detach().double()
+    far = (given - goal).abs().sum(dim=1)
+    near = far.argsort(stable=True)[:12]
+    best: tuple[float, Tensor, Tensor] | None = None
+    for size in range(1, min(len(goal), len(near)) + 1):
+        chosen = torch.tensor(list(combinations(near.tolist(), size)))  # [subsets, size]
+        mixed = _coefficients(given[chosen], goal)
+        off = torch.einsum("is,ism->im", mixed, given[chosen]) - goal
+        fits = (mixed >= -_ROUNDING).all(dim=1) & (off.abs() <= _ROUNDING).all(dim=1)
+        if bool(fits.any()):
+            spread = torch.where(fits, far[chosen].mean(dim=1), torch.inf)
+            index = int(spread.argmin())
+            if best is None or float(spread[index]) < best[0]:
+                best = float(spread[index]), chosen[index], mixed[index]
+    if best is None:
+        return None
+    _, chosen, mixed = best
+    found = torch.zeros(len(given), dtype=torch.float64)
+    found[chosen] = mixed.clamp(min=0) / mixed.clamp(min=0).sum()
+    return found
+
+
+def _coefficients(corners: Float64[Tensor, "i s m"], goal: Float64[Tensor, " m"]) -> Float64[Tensor, "i s"]:
+    """Those that come nearest to the goal, of any sign, with sum 1: corners in one hyperplane have no others."""
+    return torch.linalg.lstsq(corners.mT, goal.expand(len(corners), -1).unsqueeze(-1), driver="gelsd").solution.squeeze(-1)
 
 
 def grid(m: int, *, resolution: int) -> Float64[Tensor, "k m"]:

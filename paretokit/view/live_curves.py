@@ -18,6 +18,7 @@ from paretokit.view.curves import curves_view
 from paretokit.view.theme import LINE, axis, layout, nth_style, plain
 
 _HEIGHT = 340
+_MARKED = 60  # steps up to which each has a marker; more of them say nothing and take the page long to draw
 
 
 def curves_skeleton(objectives: Sequence[str]) -> go.Figure:
@@ -72,7 +73,7 @@ def conflict_columns(label: str, records: Sequence[StepRecord], *, objectives: S
 
 
 def _filled(steps: Sequence[int], values: Sequence[float | None]) -> dict[str, Any]:
-    return {"x": list(steps), "y": list(values)}
+    return {"x": list(steps), "y": list(values), "mode": "lines+markers" if len(steps) <= _MARKED else "lines"}
 
 
 def _line(name: str, index: int | None, *, named: bool) -> go.Scatter:

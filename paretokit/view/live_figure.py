@@ -1,15 +1,19 @@
 """A plotly figure in a notebook that one thread draws while the browser talks back on another.
 
 plotly's FigureWidget guards nothing: a batch is one flag for all threads. Here drawing and what the browser sends are
-kept apart by a lock. Imports: plotly.
+kept apart by a lock. Imports: plotly, ipywidgets, `parts`, `theme`.
 """
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import traitlets
+from ipywidgets import widget_serialization
 
+from paretokit.view.parts import Library
 from paretokit.view.theme import CONFIG
 
 Columns = Mapping[int, Mapping[str, Any]]  # number of a trace -> what to set in it, such as {"x": [...], "marker_size": [...]}
@@ -17,16 +21,22 @@ Shape = Mapping[str, Any]  # what to set in the layout, such as {"width": 800, "
 
 
 class LiveFigure(go.FigureWidget):
-    """A figure with a fixed number of traces, made once; `draw` changes what they hold."""
+    """A figure with a fixed number of traces, made once; `draw` changes what they hold. Figures may share a `library`.
 
+    Until it is shown in a page it draws nothing there: what was drawn before is drawn again by `draw_again`.
+    """
+
+    _esm = Path(__file__).parent / "static" / "figure.js"
+    _library = traitlets.Instance(Library).tag(sync=True, **widget_serialization)
     _live_lock: Any
     _drawn: Any  # what was drawn last: columns and shape
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, figure: go.Figure | None = None, *, library: Library | None = None) -> None:
         # before plotly's constructor, which guards attribute access
         object.__setattr__(self, "_live_lock", threading.RLock())
         object.__setattr__(self, "_drawn", ({}, {}))
-        super().__init__(*args, **kwargs)
+        self._library = library or Library()
+        super().__init__(figure)
         self._config = {**dict(self._config or {}), **CONFIG}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from paretokit.view.front_points import START, hover
 from paretokit.view.front_view import FrontView, PanelView, PointView, number
 from paretokit.view.theme import DOMINATED, INK, LINE, Theme, axis, layout, method_styles, nth_style, plain, transparent
 
-PARTS = ("truth", "reference", "dominated", "nondominated", "start", "path", "now", "selected")
+PARTS = ("truth", "reference", "dominated", "nondominated", "start", "path", "now", "selected", "between")
 _NAMES = {
     "truth": "best attainable",
     "reference": "hypervolume reference",
@@ -25,6 +25,7 @@ _NAMES = {
     "path": "",
     "now": "training now, one answer to each prompt",
     "selected": "selected",
+    "between": "these weights, between runs: not trained",
 }
 _HEIGHT = 400
 
@@ -61,12 +62,22 @@ def skeleton(view: FrontView, methods: Sequence[str]) -> go.Figure:
     return figure
 
 
-def columns(view: FrontView, *, methods: Sequence[str], now: Now | None, selected: str | None) -> dict[int, dict[str, Any]]:
-    """Return what the traces of `skeleton` hold: x, y and what belongs to each point, by the number of the trace."""
+def columns(
+    view: FrontView,
+    *,
+    methods: Sequence[str],
+    now: Now | None,
+    selected: str | None,
+    between: tuple[float, ...] | None = None,
+) -> dict[int, dict[str, Any]]:
+    """Return what the traces of `skeleton` hold: x, y and what belongs to each point, by the number of the trace.
+
+    `between`: the scores [m] to expect at the weights that are set, see `between.between`.
+    """
     styles = method_styles(methods)
     found: dict[int, dict[str, Any]] = {}
     for place, panel in enumerate(_panels(view)):
-        values = _panel(view, panel, styles=styles, now=now, selected=selected)
+        values = _panel(view, panel, styles=styles, now=now, selected=selected, between=between)
         for index, part in enumerate(PARTS):
             found[place * len(PARTS) + index] = values[part]
     shown = {point.method for point in view.points} | ({now.method} if now is not None else set())
@@ -74,6 +85,13 @@ def columns(view: FrontView, *, methods: Sequence[str], now: Now | None, selecte
     for index, method in enumerate(styles):
         found[first + index] = {"visible": method in shown}
     return found
+
+
+def between_columns(view: FrontView, between: tuple[float, ...] | None) -> dict[int, dict[str, Any]]:
+    """Return of `columns` what depends on the weights that are set."""
+    return {
+        panel * len(PARTS) + PARTS.index("between"): _between(view, place, between) for panel, place in enumerate(_panels(view))
+    }
 
 
 def shape(view: FrontView, *, now: Now | None, theme: Theme) -> dict[str, Any]:
@@ -119,6 +137,8 @@ def _trace(part: str, *, named: bool) -> go.Scatter:
         "now": {"mode": "markers", "marker": {"symbol": "diamond-open", "size": 12, "color": LINE, "line": {"width": 2}}},
         "selected": {"mode": "markers", "hoverinfo": "skip",
                      "marker": {"symbol": "circle-open", "size": 22, "color": LINE, "line": {"width": 2}}},
+        "between": {"mode": "markers",
+                    "marker": {"symbol": "circle-open-dot", "size": 14, "color": LINE, "line": {"width": 2}}},
         "dominated": {"mode": "markers", "marker": {**marker, "color": DOMINATED}},
         "nondominated": {"mode": "markers", "marker": marker},
     }  # fmt: skip
@@ -128,7 +148,15 @@ def _trace(part: str, *, named: bool) -> go.Scatter:
     return go.Scatter(x=[], y=[], name=_NAMES[part], legendgroup=part, showlegend=shown, **both, **looks[part])
 
 
-def _panel(view: FrontView, panel: PanelView, *, styles: Any, now: Now | None, selected: str | None) -> dict[str, dict]:
+def _panel(
+    view: FrontView,
+    panel: PanelView,
+    *,
+    styles: Any,
+    now: Now | None,
+    selected: str | None,
+    between: tuple[float, ...] | None,
+) -> dict[str, dict]:
     def place(scores: Sequence[float]) -> tuple[float, float]:
         return scores[panel.x], 0.0 if panel.x == panel.y else scores[panel.y]
 
@@ -169,6 +197,7 @@ def _panel(view: FrontView, panel: PanelView, *, styles: Any, now: Now | None, s
             "hovertext": [_hover_now(view, now)] if now is not None and path else [],
         },
         "selected": _line([place(point.scores) for point in chosen]),
+        "between": _between(view, panel, between),
     }  # fmt: skip
 
 
@@ -186,6 +215,14 @@ def _boundary(view: FrontView, panel: PanelView) -> list[tuple[float, float]]:
 def _hover_now(view: FrontView, now: Now) -> str:
     scores = "<br>".join(f"{plain(n)} <b>{number(s)}</b>" for n, s in zip(view.objectives, now.scores[-1], strict=True))
     return f"<b>{plain(now.label)}</b>, after step {now.steps[-1]}<br>{scores}<br>one answer to each prompt"
+
+
+def _between(view: FrontView, panel: PanelView, scores: tuple[float, ...] | None) -> dict[str, Any]:
+    if scores is None:
+        return {**_line([]), "hoverinfo": "text", "hovertext": []}
+    lines = "<br>".join(f"{plain(n)} <b>{number(s)}</b>" for n, s in zip(view.objectives, scores, strict=True))
+    at = scores[panel.x], 0.0 if panel.x == panel.y else scores[panel.y]
+    return {**_line([at]), "hoverinfo": "text", "hovertext": [f"<b>interpolated, not trained</b><br>{lines}"]}
 
 
 def _of(view: FrontView, *, nondominated: bool) -> list[PointView]:

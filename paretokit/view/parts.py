@@ -1,25 +1,30 @@
 """The few widgets of our own: what ipywidgets does not have. Each is a class of traits and a small file in `static/`.
 
-Imports: anywidget, traitlets.
+Imports: anywidget, plotly, traitlets.
 """
 
 from pathlib import Path
 
 import anywidget
+import plotly
 import traitlets
 
 _STATIC = Path(__file__).parent / "static"
+_BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
 
 
 class Probe(anywidget.AnyWidget):
     """Shows nothing; sends {"attached": bool, "width": pixels, "whole": pixels, "dark": bool} whenever one of them changes.
 
     `width` is that of its own place, `whole` that of the Studio. It is attached once `figures` figures are drawn there.
+    When a slider of the Studio is let go, it sends {"released": true}; and when the page has drawn all that was sent
+    before `frame` was set, {"drawn": frame}.
     """
 
     _esm = _STATIC / "probe.js"
     _css = _STATIC / "studio.css"
     figures = traitlets.Int(0).tag(sync=True)
+    frame = traitlets.Int(0).tag(sync=True)
 
 
 class Table(anywidget.AnyWidget):
@@ -48,3 +53,15 @@ class Stamp(anywidget.AnyWidget):
 
     _esm = _STATIC / "stamp.js"
     text = traitlets.Unicode("").tag(sync=True)
+
+
+class Library(anywidget.AnyWidget):
+    """plotly's library for the figures of a page, `static/figure.js`: 5 MB, sent once instead of with each figure."""
+
+    _esm = "export default {};"
+    version = traitlets.Unicode(plotly.__version__).tag(sync=True)
+    source = traitlets.Unicode().tag(sync=True)
+
+    @traitlets.default("source")
+    def _read(self) -> str:
+        return _BUNDLE.read_text(encoding="utf-8")

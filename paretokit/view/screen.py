@@ -1,7 +1,7 @@
 """What a Studio has on the page: its widgets, and how they are drawn from what happened.
 
 Outputs are written by `Screen.draw` alone, on the drawing thread; inputs are written by the user. Drawing reads values of
-the session and computes nothing but their looks. Imports: ipywidgets, `session`, `events`, `panels`, `parts`,
+the session and computes nothing but their looks. Imports: ipywidgets, `session`, `events`, `between`, `panels`, `parts`,
 `live_figure`, `live_front`, `live_curves`, `words`, `snapshot`, `stamp`.
 """
 
@@ -16,13 +16,14 @@ from paretokit.experiments.store import Run
 from paretokit.training.methods import methods
 from paretokit.training.records import StepRecord
 from paretokit.view import words
+from paretokit.view.between import between
 from paretokit.view.events import Progress, Texts, Trouble, prompt_line, trouble
 from paretokit.view.jobs import ENDED, Job
 from paretokit.view.live_curves import conflict_columns, conflict_skeleton, curves_columns, curves_skeleton
 from paretokit.view.live_figure import LiveFigure
-from paretokit.view.live_front import Now, columns, shape, skeleton
+from paretokit.view.live_front import Now, between_columns, columns, shape, skeleton
 from paretokit.view.panels import ControlPanel, WeightPanel
-from paretokit.view.parts import Probe, Stamp, Status, Table
+from paretokit.view.parts import Library, Probe, Stamp, Status, Table
 from paretokit.view.session import START_LABEL, Session
 from paretokit.view.snapshot import snapshot_html
 from paretokit.view.stamp import commit, stamp, stamp_text
@@ -85,9 +86,10 @@ class Screen:
             train=handlers.train_pressed, pause=handlers.pause_pressed, stop=handlers.stop_pressed,
         )  # fmt: skip
         self.stale, self.error, self.heading, self.reading, self.text = (widgets.HTML() for _ in range(5))
-        self.front = LiveFigure(skeleton(view, self._methods))
-        self.curves = LiveFigure(curves_skeleton(session.objectives))
-        self.conflict = LiveFigure(conflict_skeleton(session.objectives))
+        library = Library()
+        self.front = LiveFigure(skeleton(view, self._methods), library=library)
+        self.curves = LiveFigure(curves_skeleton(session.objectives), library=library)
+        self.conflict = LiveFigure(conflict_skeleton(session.objectives), library=library)
         self.points = Table(label="points of the front", columns=words.point_columns(view))
         self.run_list = Table(label="runs", columns=words.RUN_COLUMNS, note="Select a run for its curves, or to hide it.")
         small = {"width": "auto"}
@@ -148,12 +150,16 @@ class Screen:
             self._draw_tables()
             if monotonic() >= self._hold_until:
                 self._draw_front()
-                self._draw_lines()
+        if {"front", "progress", "probe", "attached"} & set(events) and monotonic() >= self._hold_until:
+            self._draw_lines()
+        elif "weights" in events and monotonic() >= self._hold_until:
+            self.front.draw(between_columns(self.session.board.view, self._between()))
         if {"front", "weights"} & set(events):
             self.stale.value = _badge(words.stale_text(self.weights.weights, self.session.board))
         if "attached" in events:
             for figure in (self.front, self.curves, self.conflict):
                 figure.draw_again()
+        self.probe.frame += 1  # last: when the page comes to it, it has drawn the rest
         self._free_inputs()
 
     def _free_inputs(self) -> None:
@@ -191,8 +197,11 @@ class Screen:
     def _draw_front(self) -> None:
         board = self.session.board
         now = self._now()
-        found = columns(board.view, methods=self._methods, now=now, selected=self.session.selected)
+        found = columns(board.view, methods=self._methods, now=now, selected=self.session.selected, between=self._between())
         self.front.draw(found, shape=shape(board.view, now=now, theme=self._theme))
+
+    def _between(self) -> tuple[float, ...] | None:
+        return between(self.session.board.view, self.weights.weights, method=self.controls.method.value)
 
     def _draw_tables(self) -> None:
         board = self.session.board
@@ -207,8 +216,10 @@ class Screen:
         label, records = self._shown_records()
         objectives = self.session.objectives
         ink = {"font_color": INK[self._theme]}
-        self.curves.draw(curves_columns(label, records, objectives=objectives), shape=ink)
-        self.conflict.draw(conflict_columns(label, records, objectives=objectives), shape=ink)
+        if self.tab.value == "Curves":  # what is out of sight is drawn when it comes into sight
+            self.curves.draw(curves_columns(label, records, objectives=objectives), shape=ink)
+        if self.tab.value == "Gradient conflict":
+            self.conflict.draw(conflict_columns(label, records, objectives=objectives), shape=ink)
 
     def _shown_records(self) -> tuple[str, tuple[StepRecord, ...]]:
         """The selected run, else the one that trains, else the newest that is visible."""

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import torch
@@ -37,12 +37,22 @@ from paretokit.view.jobs import Control, Job, Request, Worker
 from paretokit.view.pace import Looker, Pace
 
 SETTLE = 0.2  # seconds without another change before a sample is drawn: a drag asks once
+LATE = 0.1  # seconds: what is asked so soon after the slider was let go belongs to the same drag
 
 START_LABEL = "figures before training"  # of the job that measures the start
 
 _TRAINED = ("done", "stopped")  # states of runs that hold a trained policy
+_BEFORE = "before training"
 
 Publish = Callable[[str, Any], None]
+
+
+class _Source(NamedTuple):
+    """What answers at some weights."""
+
+    run: Run
+    training: Policy | None  # the policy of a run that trains, which changes with each step
+    words: str
 
 
 class Session:
@@ -78,6 +88,8 @@ class Session:
         self._policies: dict[str, Policy] = {}
         self._answers: dict[tuple[str, str], Answer] = {}
         self._asked: tuple[float, ...] | None = None  # the weights that were asked for last
+        self._told: Texts | None = None  # the answers that were published last
+        self._let_go = -LATE  # when the user let go of a slider
         self._live: tuple[Run, Policy] | None = None  # the run that trains
         self._runs: dict[str, Run] = {}
         self.hidden: frozenset[str] = frozenset()
@@ -140,12 +152,23 @@ class Session:
         """Ask for a text at these weights, `after` seconds from now unless asked again; only the newest is answered.
 
         It comes from the selected run, else from the visible run whose weights are nearest, the one that trains
-        included, and stands beside the answer of the policy before training to the same random numbers.
+        included, and stands beside the answer of the policy before training to the same random numbers. An answer that
+        was sampled before is published at once.
         """
         vector = resolve_weights(weights, self.objectives)
         self._asked = vector
         self.prompt = self.prompt if prompt is None else prompt
-        return self.worker.ask("sample", lambda request: self._sample(request, vector), after=after)
+        asked = monotonic()
+        rest = 0.0 if asked - self._let_go < LATE else after
+        request = self.worker.ask("sample", lambda request: self._sample(request, vector), after=rest)
+        if (remembered := self._remembered(vector)) is not None:
+            self._tell(self._texts(*remembered, weights=vector, asked=asked))
+        return request
+
+    def let_go(self) -> None:
+        """The user let go of a slider: what is asked for is due now."""
+        self._let_go = monotonic()
+        self.worker.hurry("sample")
 
     def hide(self, run_id: str) -> None:
         """Take a run off the front; `restore` brings it back, nothing is deleted. Raises `StoreError` for an unknown run."""
@@ -272,39 +295,59 @@ class Session:
                 self.worker.ask("sample again", lambda request: self._sample(request, weights))
 
     def _sample(self, request: Request[Texts], weights: tuple[float, ...]) -> Texts | None:
-        prompt, axes = self.prompt, self.axes
-        before = self._answer("", self.policy, "before training", prompt, request)
-        source = self._source(weights)
-        after = before if source is None else self._answer(*source, prompt, request)
+        prompt, found = self.prompt, self._source(weights)
+        before = self._answer("", self.policy, _BEFORE, prompt, request)
+        if found is None:
+            after = before
+        elif found.training is not None:
+            after = self._answer("", found.training, found.words, prompt, request)
+        else:
+            after = self._answer(found.run.id, self._policy_of(found.run), found.words, prompt, request)
         if request.superseded or before is None or after is None:
             return None
         self._note("set_weights", weights=dict(zip(self.objectives, weights, strict=True)))
-        texts = Texts(prompt_line(prompt), before, after, weights, axes, monotonic() - request.asked)
-        self.publish("texts", texts)
-        return texts
+        return self._tell(self._texts(before, after, weights=weights, asked=request.asked))
 
-    def _source(self, weights: tuple[float, ...]) -> tuple[str, Policy, str] | None:
-        """The run to sample from: id ("" while it trains, so that no answer of it is kept), policy, description."""
-        live = [] if self._live is None else [self._live[0]]
+    def _source(self, weights: tuple[float, ...]) -> "_Source | None":
+        """The run to sample from: the selected one, else of the trained ones and the one that trains the nearest."""
+        live = self._live
         shown = [
             run
             for run in self.runs
             if run.id not in self.hidden and run.spec.weights is not None and run.state["state"] in _TRAINED
         ]
-        found = [run for run in (*shown, *live) if run.id == self.selected]
+        runs = shown if live is None else [*shown, live[0]]
+        found = [run for run in runs if run.id == self.selected]
         how = "the selected run"
         if not found:
             how = "the run nearest to these weights"
-            far = {
-                run.id: sum(abs(a - b) for a, b in zip(weights, run.spec.weights or (), strict=True)) for run in shown + live
-            }
-            found = sorted((*shown, *live), key=lambda run: -far[run.id])  # the newest of equals comes last
+            far = {run.id: sum(abs(a - b) for a, b in zip(weights, run.spec.weights or (), strict=True)) for run in runs}
+            found = sorted(runs, key=lambda run: -far[run.id])  # the newest of equals comes last
         if not found:
             return None
         run = found[-1]
-        if self._live is not None and run is self._live[0]:
-            return "", self._live[1], f"{run.spec.label}, training, after step {run.records[-1].step}"
-        return run.id, self._policy_of(run), f"{run.spec.label}, {how}"
+        if live is not None and run is live[0]:
+            return _Source(run, live[1], f"{run.spec.label}, training, after step {run.records[-1].step}")
+        return _Source(run, None, f"{run.spec.label}, {how}")
+
+    def _remembered(self, weights: tuple[float, ...]) -> tuple[Answer, Answer] | None:
+        """The answers before and after, where nothing has to be sampled for them."""
+        place, found = repr(self.prompt), self._source(weights)
+        before = self._answers.get(("", place))
+        if before is None or found is None:
+            return None if before is None else (before, before)
+        after = None if found.training is not None else self._answers.get((found.run.id, place))
+        return None if after is None else (before, after._replace(source=found.words))
+
+    def _texts(self, before: Answer, after: Answer, *, weights: tuple[float, ...], asked: float) -> Texts:
+        return Texts(prompt_line(self.prompt), before, after, weights, self.axes, monotonic() - asked)
+
+    def _tell(self, texts: Texts) -> Texts:
+        """Publish answers, once, and return them."""
+        if self._told is None or texts._replace(seconds=0.0) != self._told._replace(seconds=0.0):
+            self._told = texts
+            self.publish("texts", texts)
+        return self._told
 
     def _answer(self, key: str, policy: Policy, source: str, prompt: Prompt, request: Request[Texts]) -> Answer | None:
         """The answer of a policy, remembered under `key` where the policy no longer changes; None where no longer wanted."""

@@ -39,6 +39,9 @@ from paretokit.view.theme import Theme
 _OF_CELL: "WeakValueDictionary[str, Studio]" = WeakValueDictionary()  # a cell that runs again closes what it made before
 
 
+_SOON = ("texts", "trouble", "job", "asked")  # what a person waits for is drawn at once, what goes on by itself in its turn
+
+
 def _handled(method: Callable[..., Any]) -> Callable[..., Any]:
     """A handler of the interface: what it raises is shown in the panel, since the browser would swallow it."""
 
@@ -96,7 +99,7 @@ class Studio:
         handlers = Handlers(self._slider_moved, self._train_pressed, self._pause_pressed, self._stop_pressed)
         self.screen = Screen(self.session, handlers, weights=self.session.last_weights())
         self._renderer = Renderer(self.screen.draw, name="paretokit-render", failed=self.screen.failed)
-        self._publish = self._renderer.put
+        self._publish = self._put
         self._publish("front", self.session.board)
         for key, value in early:
             self._publish(key, value)
@@ -249,6 +252,9 @@ class Studio:
 
     # What the user does: any thread, and over in milliseconds.
 
+    def _put(self, key: str, value: Any) -> None:
+        self._renderer.put(key, value, soon=key.split()[0] in _SOON)
+
     @_handled
     def _slider_moved(self, weights: tuple[float, ...]) -> None:
         self._weights_moved(weights)
@@ -296,16 +302,24 @@ class Studio:
 
     @_handled
     def _probed(self, content: Mapping[str, Any]) -> None:
+        if content.get("released"):
+            self.session.let_go()
+            return
+        if (frame := content.get("drawn")) is not None:
+            if frame == self.screen.probe.frame:
+                self._renderer.shown()
+            return
         self._publish("probe", dict(content))
         if content.get("attached"):
             self._views += 1
             self._publish("attached", self._views)
 
     def _weights_moved(self, weights: tuple[float, ...]) -> Request[Texts]:
-        self._publish("weights", weights)
         if self.session.selected is not None:
             self.session.select(None)
-        return self.session.sample(weights)
+        request = self.session.sample(weights)
+        self._publish("weights", weights)  # after the text, which is waited for
+        return request
 
     @_handled
     def _tab_chosen(self, name: str) -> None:

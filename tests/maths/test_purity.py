@@ -64,6 +64,7 @@ CALLS = {
     "raco.dual": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
     "simplex.dirichlet": lambda f: assert_pure(f, 3, 2, generator=_generator()),
     "simplex.grid": lambda f: assert_pure(f, 3, resolution=4),
+    "simplex.mixture_of": lambda f: assert_pure(f, _matrix(0.4, 0.6), _matrix([0, 1], [0.2, 0.8], [1, 0])),
     "simplex.move": lambda f: assert_pure(f, [0.5, 0.3, 0.2], 0, 0.9, locked=[False, True, False]),
     "simplex.normalise": lambda f: assert_pure(f, _matrix(1, 3)),
     "simplex.resolve": lambda f: assert_pure(f, {"a": 0.25, "b": 0.75}, ["b", "a"]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.maths_asserts import assert_close, assert_on_simplex
 
 from paretokit.errors import ConfigError, WeightsError
-from paretokit.maths.simplex import dirichlet, grid, move, normalise, resolve, validate
+from paretokit.maths.simplex import dirichlet, grid, mixture_of, move, normalise, resolve, validate
 
 quick = settings(deadline=None, max_examples=50, derandomize=True)
 NAMES = ("helpful", "harmless", "brief")
@@ -202,3 +202,44 @@ def test_a_move_leaves_its_argument_alone():
     weights = [0.5, 0.3, 0.2]
     move(weights, 0, 0.9)
     assert weights == [0.5, 0.3, 0.2]
+
+
+# Mixtures
+
+
+@quick
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 10_000))
+def test_a_mixture_of_points_is_found_again_with_few_of_them(m, count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    points = dirichlet(m, count, generator=generator)
+    target = dirichlet(count, 1, generator=generator)[0] @ points
+    mixed = mixture_of(target, points)
+    assert_on_simplex(mixed)
+    assert_close(mixed @ points, target, tolerance=1e-8)
+    assert int((mixed > 0).sum()) <= m
+
+
+@quick
+@given(st.lists(st.integers(0, 100), min_size=2, max_size=10, unique=True), st.integers(0, 100))
+def test_on_a_line_it_is_that_of_the_two_neighbours(percents, asked):
+    at = [percent / 100 for percent in sorted(percents)]
+    points = torch.tensor([[first, 1 - first] for first in at], dtype=torch.float64)
+    mixed = mixture_of(torch.tensor([asked / 100, 1 - asked / 100], dtype=torch.float64), points)
+    if not at[0] <= asked / 100 <= at[-1]:
+        assert mixed is None
+        return
+    values = torch.arange(len(at), dtype=torch.float64) ** 2
+    assert float(mixed @ values) == pytest.approx(float(np.interp(asked / 100, at, values.numpy())), abs=1e-6)
+
+
+def test_outside_of_all_points_there_is_no_mixture():
+    corner = torch.tensor([1.0, 0.0, 0.0])
+    assert mixture_of(corner, torch.tensor([[0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]])) is None
+    assert mixture_of(corner, torch.tensor([[1.0, 0.0, 0.0]])).tolist() == [1.0]
+
+
+def test_points_that_stand_twice_or_in_a_line_are_no_trouble():
+    points = torch.tensor([[0.2, 0.2, 0.6], [0.2, 0.2, 0.6], [0.4, 0.4, 0.2], [0.3, 0.3, 0.4]])
+    mixed = mixture_of(torch.tensor([0.25, 0.25, 0.5]), points)
+    assert_close(mixed @ points.double(), torch.tensor([0.25, 0.25, 0.5]), tolerance=1e-6)
+    assert mixture_of(torch.tensor([0.3, 0.2, 0.5]), points) is None

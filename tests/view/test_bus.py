@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from paretokit.view.bus import PAUSE, Renderer
+from paretokit.view.bus import MOST, PAUSE, Renderer
 
 LONG = 30.0  # seconds: no test waits this long unless it fails
 
@@ -33,13 +33,54 @@ class Gate:
         self.open.wait(LONG)
 
 
+def wait_until(condition):
+    until = monotonic() + LONG
+    while not condition():
+        assert monotonic() < until, "it never came"
+        threading.Event().wait(0.005)
+
+
 def assert_at_most(draws, *, seconds, pause):
     """One drawing at once, then one for each pause; one more may be under way."""
     assert draws <= seconds / pause + 2, f"{draws} drawings in {seconds:.2f} s, one each {pause} s is allowed"
 
 
 def test_five_drawings_a_second_are_what_a_page_can_take():
-    assert PAUSE >= 0.2
+    assert MOST == 5
+    assert (MOST - 1) * PAUSE >= 1.0
+
+
+def test_what_a_person_waits_for_is_drawn_at_once_and_takes_the_rest_along():
+    drawn = []
+    with renderer(drawn.append, pause=600) as made:
+        made.put("step", 1)
+        wait_until(lambda: drawn == [{"step": 1}])
+        made.put("step", 2)
+        threading.Event().wait(0.05)
+        assert drawn == [{"step": 1}]  # in its turn
+        made.put("texts", "a", soon=True)
+        wait_until(lambda: drawn == [{"step": 1}, {"step": 2, "texts": "a"}])
+
+
+def test_hurry_has_a_limit_too():
+    times = []
+    with renderer(lambda events: times.append(monotonic()), pause=0.1) as made:
+        for number in range(150):
+            made.put("texts", number, soon=True)
+            threading.Event().wait(0.01)
+    assert len(times) > MOST
+    assert_in_any_four_pauses(times[:-1], pause=0.1)  # the last one may be that of the end
+
+
+def assert_in_any_four_pauses(times, *, pause):
+    for earlier, later in zip(times, times[MOST:], strict=False):
+        assert later - earlier >= (MOST - 1) * pause - 0.02, f"{MOST + 1} drawings within {later - earlier:.2f} s"
+
+
+def test_six_drawings_in_four_pauses_are_seen():
+    """The planted failure."""
+    with pytest.raises(AssertionError, match=r"6 drawings within 0\.25 s"):
+        assert_in_any_four_pauses([0.0, 0.05, 0.1, 0.15, 0.2, 0.25], pause=0.1)
 
 
 def test_the_newest_of_each_key_is_drawn_and_nothing_older():

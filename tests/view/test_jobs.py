@@ -284,6 +284,16 @@ def test_a_request_waits_until_the_asking_has_settled():
         assert at >= asked + 0.2
 
 
+def test_a_request_that_is_hurried_is_answered_at_once_and_an_unknown_one_is_nothing():
+    with worker() as made:
+        request = made.ask("text", lambda request: "made", after=600.0)
+        made.hurry("front")
+        assert not request._ended.wait(0.2)
+        made.hurry("text")
+        assert request.result(LONG) == "made"
+        made.hurry("text")  # answered already
+
+
 def test_a_later_request_does_not_hold_up_one_that_is_due():
     with worker() as made:
         late = made.ask("late", lambda request: "late", after=600)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from support.view_data import METHODS, OBJECTIVES, demo_front, start_frame, truth_sets
 
+from paretokit.view.between import between
 from paretokit.view.front_points import hover
 from paretokit.view.front_view import FrontView, bare_view, front_view
 from paretokit.view.live_figure import LiveFigure
-from paretokit.view.live_front import PARTS, Now, columns, point_at, shape, skeleton
+from paretokit.view.live_front import PARTS, Now, between_columns, columns, point_at, shape, skeleton
 from paretokit.view.theme import DOMINATED, INK, method_styles
 
 NAMES = {1: ("quality",), 2: OBJECTIVES[:2], 3: OBJECTIVES, 4: ("a", "b", "c", "d")}
@@ -189,6 +190,34 @@ def test_the_selected_run_is_ringed_in_every_panel(count):
         assert places(part(found, "selected", panel=panel)) == [at(point, pair)]
     for nobody in (None, "no such run"):
         assert places(part(columns(view, methods=METHODS, now=None, selected=nobody), "selected")) == []
+
+
+@COUNTS
+def test_what_is_expected_between_runs_is_marked_and_says_that_it_is_not_trained(count):
+    view, scores = view_of(count), tuple(0.5 + 0.01 * place for place in range(count))
+    found = columns(view, methods=METHODS, now=None, selected=None, between=scores)
+    for panel, (x, y) in enumerate(PANELS[count]):
+        assert places(part(found, "between", panel=panel)) == [(scores[x], 0.0 if x == y else scores[y])]
+    few = between_columns(view, scores)
+    assert few == {trace: found[trace] for trace in few}
+    assert len(few) == len(PANELS[count])
+    (label,) = part(found, "between")["hovertext"]
+    assert "not trained" in label
+    assert "not trained" in skeleton(view, METHODS).data[PARTS.index("between")].name
+    assert places(part(columns(view, methods=METHODS, now=None, selected=None), "between")) == []
+
+
+def test_between_two_points_the_scores_are_those_of_the_line():
+    view = view_of(2)
+    one, two = [point for point in view.points if point.method == "raco"][:2]
+    middle = tuple((a + b) / 2 for a, b in zip(one.weights, two.weights, strict=True))
+    near = view._replace(points=(one, two))
+    expected = [(a + b) / 2 for a, b in zip(one.scores, two.scores, strict=True)]
+    assert between(near, middle, method="raco") == pytest.approx(expected)
+    assert between(near, one.weights, method="raco") is None  # there is a point
+    assert between(near, middle, method="cagrad") is None
+    assert between(near, (1.0, 0.0), method="raco") is None  # beyond both
+    assert between(near._replace(points=(one._replace(weights=None),)), middle, method="raco") is None
 
 
 @COUNTS

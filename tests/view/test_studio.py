@@ -18,6 +18,7 @@ import paretokit as pk
 from paretokit.errors import ConfigError, DataError, NonFiniteError, StoreError, WeightsError
 from paretokit.experiments.journal import Journal, script
 from paretokit.view.jobs import ENDED
+from paretokit.view.session import LATE
 from paretokit.view.studio import Studio
 
 LONG = 120.0  # seconds: no test waits this long unless it fails
@@ -598,11 +599,41 @@ def test_a_slider_is_answered_while_a_training_runs(opened):
     assert until(lambda: "texts 0.40" in happened)
     assert not job.ended
     assert not {"texts 0.31", "texts 0.35"} & set(happened)
-    assert "training, after step" in studio.session._source((0.4, 0.6))[2]
+    assert "training, after step" in studio.session._source((0.4, 0.6)).words
     studio.stop()
     job.wait(LONG)
     assert happened.index("texts 0.40") < happened.index("stopped")
     assert until(lambda: "weights differ from every run" in drawn(studio).screen.stale.value)
+
+
+def test_an_answer_that_was_sampled_before_is_shown_while_the_slider_still_moves(opened):
+    studio = opened("trained")
+    first = studio.set_weights(FIRST).result(LONG)
+    studio.set_weights(SECOND).result(LONG)
+    told: list[Any] = []
+    studio._publish = lambda key, value: told.append(value) if key == "texts" else None
+    request = studio.set_weights(FIRST)
+    (shown,) = told  # by then, and without the worker
+    assert not request._ended.is_set()
+    assert shown._replace(seconds=0.0) == first._replace(seconds=0.0)
+    assert request.result(LONG) is shown  # which is not published again
+    assert told == [shown]
+
+
+def test_letting_go_of_a_slider_ends_the_rest_that_a_drag_waits_for(opened):
+    studio = opened("trained")
+    studio.wait(LONG)
+    session = studio.session
+    request = session.sample(FIRST, prompt="one", after=600.0)
+    assert not request._ended.wait(0.3)
+    studio._probed({"released": True})
+    assert request.result(LONG).prompt == "one"
+    studio._probed({"released": True})
+    request = session.sample(FIRST, prompt="two", after=600.0)  # the slider's own message may come second
+    assert request.result(LONG).prompt == "two"
+    assert until(lambda: monotonic() - session._let_go > LATE)
+    request = session.sample(FIRST, prompt="three", after=600.0)  # the next drag
+    assert not request._ended.wait(0.3)
 
 
 def test_the_policy_that_was_given_is_not_changed(opened, parts):

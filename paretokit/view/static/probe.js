@@ -1,5 +1,5 @@
-// Tells Python what only the browser knows: that a view was attached, how wide its place and the whole Studio are, and
-// whether the page is dark.
+// Tells Python what only the browser knows: that a view was attached, how wide its place and the whole Studio are,
+// whether the page is dark, when a slider is let go, and when what was sent to the page is drawn.
 // It shows nothing. One message per change; the first one when the view is attached.
 function isDark() {
   const light = document.body.dataset.jpThemeLight;
@@ -28,8 +28,11 @@ export default {
       const now = JSON.stringify(facts);
       if (!attached && (now === last || facts.width === 0)) return;
       last = now;
+      tell({ attached, ...facts });
+    };
+    const tell = (message) => {
       try {
-        model.send({ attached, ...facts });
+        model.send(message);
       } catch {
         // the kernel is gone, and with it whoever would have listened
       }
@@ -45,6 +48,22 @@ export default {
     size.observe(el);
     theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
     scheme.addEventListener("change", later);
+    const drawn = () => tell({ drawn: model.get("frame") });
+    model.on("change:frame", () => (document.hidden ? drawn() : requestAnimationFrame(drawn)));
+    const gone = new AbortController(); // ends what listens
+    const listen = (target, name, act) => target.addEventListener(name, act, { capture: true, signal: gone.signal });
+    let dragged = false;
+    const isSlider = (target) => {
+      const slider = target.closest?.(".noUi-target");
+      return slider != null && el.closest(".paretokit-studio")?.contains(slider);
+    };
+    listen(document, "pointerdown", (event) => (dragged = isSlider(event.target)));
+    for (const name of ["pointerup", "pointercancel"])
+      listen(document, name, () => {
+        if (dragged) tell({ released: true });
+        dragged = false;
+      });
+    listen(document, "keyup", (event) => isSlider(event.target) && tell({ released: true }));
     // attached means that the figures beside it are there as well: what is sent to them before is lost
     const since = performance.now();
     let frame = 0;
@@ -63,6 +82,7 @@ export default {
       size.disconnect();
       theme.disconnect();
       scheme.removeEventListener("change", later);
+      gone.abort();
     };
   },
 };
