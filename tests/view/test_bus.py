@@ -3,10 +3,12 @@
 import sys
 import threading
 from contextlib import contextmanager
+from itertools import pairwise
 from time import monotonic
 
 import pytest
 
+from paretokit.view import bus
 from paretokit.view.bus import MOST, PAUSE, Renderer
 
 LONG = 30.0  # seconds: no test waits this long unless it fails
@@ -139,6 +141,35 @@ def test_events_from_many_threads_all_arrive():
             thread.join(LONG)
         assert made.flush(LONG)
     assert seen == {f"key {place}": 199 for place in range(4)}
+
+
+def test_a_page_that_tells_gets_nothing_more_before_it_has_shown_the_last():
+    drawn = []
+    with renderer(drawn.append, pause=0.001) as made:
+        made.put("step", 1)
+        wait_until(lambda: len(drawn) == 1)
+        made.shown()
+        made.put("step", 2)
+        wait_until(lambda: len(drawn) == 2)
+        for number in (3, 4):
+            made.put("step", number, soon=True)
+        threading.Event().wait(0.1)
+        assert len(drawn) == 2  # the page is slow
+        made.shown()
+        wait_until(lambda: drawn[2:] == [{"step": 4}])
+
+
+def test_a_page_that_does_not_tell_any_more_is_not_waited_for_twice(monkeypatch):
+    monkeypatch.setattr(bus, "PATIENCE", 0.3)
+    drawn = []
+    with renderer(lambda events: drawn.append(monotonic()), pause=0.001) as made:
+        made.shown()
+        for number in range(4):
+            made.put("step", number)
+            wait_until(lambda: len(drawn) == number + 1)
+    waits = [later - earlier for earlier, later in pairwise(drawn)]
+    assert waits[0] >= 0.29
+    assert max(waits[1:]) < 0.29
 
 
 def test_flush_waits_for_the_drawing_and_says_when_it_took_too_long():

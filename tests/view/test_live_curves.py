@@ -1,6 +1,7 @@
 """The live curves and conflict: the lines of a run, for any number of objectives and from the first step on."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from support.view_data import OBJECTIVES, records
@@ -63,6 +64,15 @@ def test_the_curves_are_those_of_the_records(count):
             assert values["y"] == pytest.approx([getattr(record, name)[index] for record in made])
     assert found[3 * count]["y"] == list(curves_view({"raco": made}).runs[0].margin_mean)
     assert found[3 * count + 1] == {"x": [1, 20], "y": [math.log(2)] * 2}
+
+
+def test_many_steps_have_no_markers_which_a_page_draws_slowly():
+    few, many = (
+        curves_columns("raco", [replace(run(2)[0], step=step) for step in range(1, last + 1)], objectives=NAMES[2])
+        for last in (60, 61)
+    )
+    assert {values["mode"] for number, values in few.items() if number < 7} == {"lines+markers"}
+    assert {values["mode"] for number, values in many.items() if number < 7} == {"lines"}
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])

@@ -9,6 +9,7 @@ import pytest
 from plotly.basedatatypes import Undefined
 
 from paretokit.view.live_figure import LiveFigure
+from paretokit.view.parts import Library
 
 LONG = 60.0
 
@@ -55,6 +56,27 @@ def test_what_is_drawn_is_held():
     assert listed(live.data[0].marker.color) == ["#000000", "#ffffff"]
     assert listed(live.data[1].x) == []
     assert listed(live.data[2].y) == [6]
+
+
+def sent_bytes(widget: Any) -> int:
+    """How much of it goes to the page when it is opened."""
+    return sum(len(str(value)) for value in widget.get_state().values())
+
+
+def test_figures_share_one_library_and_are_small_without_it():
+    """anywidget gives up a widget for good that needs more than two seconds to load, as three of 5 MB do on a busy machine."""
+    library = Library()
+    assert sent_bytes(library) > 4_000_000
+    assert library.version
+    for _ in range(2):
+        live = LiveFigure(go.Figure(go.Scatter(x=[1], y=[2])), library=library)
+        assert live.get_state()["_library"] == f"IPY_MODEL_{library.model_id}"
+        assert sent_bytes(live) < 50_000
+
+
+def test_a_figure_that_carries_its_library_is_seen():
+    """The planted failure."""
+    assert sent_bytes(go.FigureWidget()) > 4_000_000
 
 
 def test_columns_and_layout_are_one_message(monkeypatch):

@@ -636,6 +636,30 @@ def test_letting_go_of_a_slider_ends_the_rest_that_a_drag_waits_for(opened):
     assert not request._ended.wait(0.3)
 
 
+def test_the_page_says_which_drawing_it_has_shown(opened):
+    studio = opened("trained")
+    studio.wait(LONG)
+    frame = studio.screen.probe.frame
+    assert frame > 0
+    said: list[str] = []
+    studio._renderer.shown = lambda: said.append("shown")
+    studio._probed({"drawn": frame - 1})  # an older one
+    assert said == []
+    studio._probed({"drawn": frame})
+    assert said == ["shown"]
+
+
+def test_figures_out_of_sight_are_drawn_when_they_come_into_sight(opened):
+    studio = drawn(opened("trained"))
+    curves, conflict = studio.screen.curves.data[0], studio.screen.conflict.data[0]
+    studio.wait(LONG)
+    assert len(curves.x) > 0
+    assert len(conflict.x or ()) == 0
+    studio.screen.tab.value = "Gradient conflict"
+    studio.wait(LONG)
+    assert len(conflict.x) > 0
+
+
 def test_the_policy_that_was_given_is_not_changed(opened, parts):
     policy = parts[0]
     before = {name: value.clone() for name, value in policy.trainable_state().items()}
