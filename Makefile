@@ -34,7 +34,8 @@ lab: $(VENV)/.lab ## open the lessons in JupyterLab
 	$(BIN)/paretokit lab --folder notebooks
 
 test: $(VENV)/.dev lint ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/browser
+	$(BIN)/python -m pytest tests/browser
 
 # The browser tests again where widgets behave differently: another ipykernel, put first on the kernel's path, with and
 # without subshells, light and dark. `make test` has run them on the pinned kernel, with subshells, in the light theme.

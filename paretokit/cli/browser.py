@@ -126,10 +126,16 @@ class LabPage:
         return self
 
     def wait_idle(self) -> None:
-        """Wait until the kernel of the notebook is there and idle."""
+        """Wait until the notebook has its kernel, the kernel has told it what it is, and nothing runs.
+
+        Idle alone is not enough: another page of the same kernel makes it so, and a cell that is run before the
+        connection is ready stays pending for ever (jupyterlab/jupyterlab#8490).
+        """
         self.page.wait_for_function(
-            "() => { const panel = window.jupyterapp.shell.currentWidget;"
-            " return panel?.sessionContext?.session?.kernel?.status === 'idle'; }"
+            "() => { const context = window.jupyterapp.shell.currentWidget?.sessionContext;"
+            " const kernel = context?.session?.kernel;"
+            " return context?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle'"
+            " && kernel.info.then(() => true); }"
         )
 
     def command(self, name: str, *, arguments: Mapping[str, Any] | None = None) -> None:
