@@ -119,11 +119,26 @@ class LabPage:
         """Open a notebook of the served folder, on a running `kernel` by its id or a new one, and wait for it."""
         if kernel is not None:
             post(f"{self.address}/api/sessions", {"path": name, "name": name, "type": "notebook", "kernel": {"id": kernel}})
-        self.page.goto(f"{self.address}/lab/tree/{name}?reset")  # without the tabs of an earlier page
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-        self.wait_idle()
-        return self
+        for _ in range(3):
+            self.page.goto(f"{self.address}/lab/tree/{name}?reset")  # without the tabs of an earlier page
+            self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+            self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+            self.wait_idle()
+            if self._is_connected():
+                return self
+        raise ModelError(f"JupyterLab: opened {name} three times, and its kernel heard nothing of it. {self.outline()}")
+
+    def _is_connected(self) -> bool:
+        """Whether the kernel does what this page asks for.
+
+        About one page in a hundred says that its kernel is connected and idle, and yet nothing that it sends arrives:
+        its cells stay pending while the kernel rests and hears every other page.
+        """
+        return self.page.evaluate(
+            "() => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
+            " const done = kernel.requestExecute({ code: '', silent: true, store_history: false }).done;"
+            " return Promise.race([done.then(() => true), new Promise(end => setTimeout(() => end(false), 20000))]); }"
+        )
 
     def wait_idle(self) -> None:
         """Wait until the notebook has its kernel, the kernel has told it what it is, and nothing runs.
@@ -210,7 +225,8 @@ class LabPage:
             found = self.page.wait_for_function(
                 "() => { const session = window.jupyterapp?.shell.currentWidget?.sessionContext?.session;"
                 " const kernel = session?.kernel;"
-                " return `kernel ${kernel?.status}, ${kernel?.connectionStatus}: ` + document.body.innerText; }",
+                " return `kernel ${kernel?.status}, ${kernel?.connectionStatus}, socket ${kernel?._ws?.readyState},"
+                " ${kernel?._pendingMessages?.length} messages held back: ` + document.body.innerText; }",
                 timeout=5_000,
             )
             return found.json_value()[:4000]

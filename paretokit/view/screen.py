@@ -201,7 +201,7 @@ class Screen:
         self.front.draw(found, shape=shape(board.view, now=now, theme=self._theme))
 
     def _between(self) -> tuple[float, ...] | None:
-        return between(self.session.board.view, self.weights.weights, method=self.controls.method.value)
+        return between(self.session.board.view, self.weights.weights, method=str(self.controls.method.value))
 
     def _draw_tables(self) -> None:
         board = self.session.board

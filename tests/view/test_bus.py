@@ -166,7 +166,7 @@ def test_a_page_that_does_not_tell_any_more_is_not_waited_for_twice(monkeypatch)
         made.shown()
         for number in range(4):
             made.put("step", number)
-            wait_until(lambda: len(drawn) == number + 1)
+            wait_until(lambda wanted=number + 1: len(drawn) == wanted)
     waits = [later - earlier for earlier, later in pairwise(drawn)]
     assert waits[0] >= 0.29
     assert max(waits[1:]) < 0.29
