@@ -10,6 +10,7 @@ from time import sleep
 
 import pytest
 from support.lab_cells import CLEAN, COMMS, DARK, KERNEL_PATH, PREPARE
+from support.look import LOOK
 
 from paretokit.cli.browser import LabPage, browser, lab_server, post, write_notebook
 
@@ -64,6 +65,16 @@ def kernel(launched, served):
 
 
 FAILED = pytest.StashKey[bool]()
+
+
+def pytest_configure(config):
+    config.stash[LOOK] = []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.stash[LOOK]:
+        terminalreporter.section("look")
+        terminalreporter.write_line("\n".join(config.stash[LOOK]))
 
 
 @pytest.hookimpl(wrapper=True)
