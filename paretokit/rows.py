@@ -2,20 +2,19 @@
 
 Prompts and responses arrive as token ids (see `texts`) and leave as one padded table with flat indices of the scored
 predictions, so that a model computes logits only where they count and a sum over a sequence is one `index_add`.
-In this version a row holds one sequence; `sequence` and `segments` leave room for more. Imports: torch, `shapes`,
-`errors`.
+A row holds one sequence (`pad_rows`), or a pair that shares its prompt (`shared_rows`). Imports: torch, `shapes`, `errors`.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 
 from paretokit.errors import DataError
-from paretokit.shapes import Int, Tensor
+from paretokit.shapes import Bool, Int, Tensor
 
-__all__ = ["Rows", "pad_rows"]
+__all__ = ["Rows", "pad_rows", "shared_rows", "visible"]
 
 
 class Rows(NamedTuple):
@@ -26,7 +25,7 @@ class Rows(NamedTuple):
 
     input_ids: Int[Tensor, "R T"]  # padded on the right with 0
     position_ids: Int[Tensor, "R T"]  # 0, 1, ... along each sequence; 0 on padding
-    segments: Int[Tensor, "R T"]  # 0 padding, > 0 real
+    segments: Int[Tensor, "R T"]  # 0 padding, 1 a sequence or a shared prompt, 2 and 3 the responses to that prompt
     predicting: Int[Tensor, " N"]  # flat index r * T + t of the position whose next token is scored
     targets: Int[Tensor, " N"]  # the scored token
     sequence: Int[Tensor, " N"]  # which of the S sequences the scored token belongs to
@@ -51,12 +50,7 @@ def pad_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]
     before = torch.tensor([len(prompt) for prompt in prompts])
     scored = torch.tensor([len(response) for response in responses])
     lengths = before + scored
-    width = int(lengths.max())
-    position = torch.arange(width).expand(len(prompts), width)
-    real = position < lengths[:, None]
-    input_ids = torch.zeros(len(prompts), width, dtype=torch.int64)
-    tokens = array("q", [token for pair in zip(prompts, responses, strict=True) for part in pair for token in part])
-    input_ids[real] = torch.frombuffer(tokens, dtype=torch.int64)  # ten times faster than torch.tensor(list)
+    input_ids, position, real = _table(zip(prompts, responses, strict=True), lengths)
     # the token at t is predicted at t - 1
     predicts = (position >= before[:, None] - 1) & (position < lengths[:, None] - 1)
     predicting = predicts.flatten().nonzero().squeeze(1)
@@ -68,6 +62,75 @@ def pad_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]
         targets=input_ids.flatten()[predicting + 1],
         sequence=torch.arange(len(prompts)).repeat_interleave(scored),
     )
+
+
+def shared_rows(prompts: Sequence[Sequence[int]], first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Rows:
+    """Return one row per pair, in order: the prompt, its first response, its second one; both are scored.
+
+    The prompt stands there once. Each response continues it: positions of the second start again where those of the first
+    did, and it must not see the first, see `visible`. Of P pairs, sequence p is the first response of pair p and sequence
+    P + p its second one; the scored tokens are those of the first responses in order, then those of the second.
+
+    Raises `DataError` as `pad_rows` does.
+
+    >>> rows = shared_rows([[5, 6]], [[8, 9]], [[3]])
+    >>> rows.input_ids.tolist(), rows.position_ids.tolist(), rows.segments.tolist()
+    ([[5, 6, 8, 9, 3]], [[0, 1, 2, 3, 2]], [[1, 1, 2, 2, 3]])
+    >>> rows.predicting.tolist(), rows.targets.tolist(), rows.sequence.tolist()
+    ([1, 2, 1], [8, 9, 3], [0, 0, 1])
+    """
+    _check(prompts, first)
+    _check(prompts, second)
+    before, one, two = (torch.tensor([len(part) for part in parts])[:, None] for parts in (prompts, first, second))
+    input_ids, position, real = _table(zip(prompts, first, second, strict=True), (before + one + two).squeeze(1))
+    in_first = (position >= before) & (position < before + one)
+    in_second = real & (position >= before + one)
+    segments = real.long() + in_first.long() + 2 * in_second.long()
+    scored = [part.nonzero() for part in (in_first, in_second)]  # [n, 2]: row, place
+    width = position.shape[1]
+    predicting, targets, sequence = [], [], []
+    for index, (places, begins) in enumerate(zip(scored, (before, before + one), strict=True)):
+        row, place = places.unbind(1)
+        # the first token of a response is predicted at the end of the prompt, any other one place before it
+        at = torch.where(place == begins[row, 0], before[row, 0] - 1, place - 1)
+        predicting.append(row * width + at)
+        targets.append(input_ids[row, place])
+        sequence.append(row + index * len(before))
+    return Rows(
+        input_ids=input_ids,
+        position_ids=torch.where(real, position - one * in_second, 0),
+        segments=segments,
+        predicting=torch.cat(predicting),
+        targets=torch.cat(targets),
+        sequence=torch.cat(sequence),
+    )
+
+
+def visible(segments: Int[Tensor, "R T"]) -> Bool[Tensor, "R 1 T T"]:
+    """Return which position (last axis) each position sees: what precedes it in its own segment and in the prompt.
+
+    Padding sees itself, since an attention over nothing has no value. The second axis is that of the heads.
+
+    >>> visible(torch.tensor([[1, 2, 3]]))[0, 0].int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    asks, asked = segments[:, :, None], segments[:, None, :]
+    place = torch.arange(segments.shape[1], device=segments.device)
+    seen = (place[:, None] >= place) & ((asked == asks) | ((asked == 1) & (asks > 0)))
+    return seen[:, None]
+
+
+def _table(
+    parts: Iterable[tuple[Sequence[int], ...]], lengths: Int[Tensor, " R"]
+) -> tuple[Int[Tensor, "R T"], Int[Tensor, "R T"], Bool[Tensor, "R T"]]:
+    """The token ids of each row one after another, padded with 0; the places; and where there is a token."""
+    width = int(lengths.max())
+    position = torch.arange(width).expand(len(lengths), width)
+    real = position < lengths[:, None]
+    input_ids = torch.zeros(len(lengths), width, dtype=torch.int64)
+    tokens = array("q", [token for row in parts for part in row for token in part])
+    input_ids[real] = torch.frombuffer(tokens, dtype=torch.int64)  # ten times faster than torch.tensor(list)
+    return input_ids, position, real
 
 
 def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> None:

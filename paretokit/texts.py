@@ -43,6 +43,11 @@ class EncodedPair(NamedTuple):
     cut_b: int = 0
 
     @property
+    def longest(self) -> int:
+        """How many tokens the prompt and the longer response have together."""
+        return len(self.prompt) + max(len(self.response_a), len(self.response_b))
+
+    @property
     def tokens(self) -> int:
         """How many tokens a policy reads for the pair: the prompt once per response."""
         return 2 * len(self.prompt) + len(self.response_a) + len(self.response_b)

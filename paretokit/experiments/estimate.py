@@ -13,11 +13,10 @@ import torch
 from paretokit.experiments.evaluation import Evaluation, HeldOutEvaluation
 from paretokit.experiments.reference_store import ReferenceStore
 from paretokit.models.policy import Policy
-from paretokit.preferences.pack import make_batch
 from paretokit.preferences.records import Preferences
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
-from paretokit.training.jacobian import objective_jacobian
+from paretokit.training.jacobian import batch_for, objective_jacobian
 from paretokit.training.loop import order
 from paretokit.training.references import missing
 
@@ -49,7 +48,7 @@ def estimate(
     typical = sorted(range(len(pairs)), key=lambda index: abs(pairs[index].tokens - length))[:2]
     trial = [pairs[index] for index in typical]
     labels = torch.nan_to_num(preferences.labels[:, typical], nan=1.0)  # every objective costs a backward pass
-    batch = make_batch(trial, labels, torch.zeros(len(trial)), torch.tensor(typical)).to(policy.device)
+    batch = batch_for(policy, trial, labels, torch.zeros(len(trial)), torch.tensor(typical))
     judged = torch.full((len(labels),), len(trial), device=policy.device)
     prompts = [pair.prompt for pair in trial for _ in range(2)]
     responses = [response for pair in trial for response in (pair.response_a, pair.response_b)]

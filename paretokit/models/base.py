@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from transformers import PreTrainedModel
 
+from paretokit.models.sharing import Sharing
 from paretokit.shapes import Tensor
 
 __all__ = ["Base", "checksum", "named_weights", "weights_hash"]
@@ -21,7 +22,7 @@ _PEFT_PREFIX = "base_model.model."
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
 
-    `description` is what to print beside results; `hash` is filled in by the policy that first asks for it.
+    `description` is what to print beside results; `hash` and `sharing` are filled in by the policy that first asks for them.
     """
 
     def __init__(self, name: str, read: Callable[[], PreTrainedModel], *, description: str) -> None:
@@ -30,6 +31,7 @@ class Base:
         self._read = read
         self._model: PreTrainedModel | None = None
         self.hash: str | None = None
+        self.sharing: Sharing | None = None
 
     def model(self) -> PreTrainedModel:
         """Return the untouched base model, frozen; read from its source at the first call and kept after that."""

@@ -20,8 +20,9 @@ from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models import lora, saving
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
-from paretokit.rows import Rows, alike, pad_rows
-from paretokit.shapes import Float, Float64, Int, Tensor
+from paretokit.models.sharing import Sharing, probe
+from paretokit.rows import Rows, alike, pad_rows, visible
+from paretokit.shapes import Bool, Float, Float64, Int, Tensor
 from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
 
 __all__ = ["Policy"]
@@ -81,12 +82,23 @@ class Policy:
             self.base.hash = weights_hash(named_weights(self.model if self._intact() else self.base.model()))
         return self.base.hash
 
-    def token_logps(self, rows: Rows) -> Float[Tensor, " N"]:
+    @property
+    def sharing(self) -> Sharing:
+        """Whether the two responses of a pair may share their prompt in one row; found out once for all forks."""
+        if self.base.sharing is None:
+            config = self.model.config.get_text_config()
+            self.base.sharing = probe(
+                config, lambda rows, shared: _scored(self.model, rows, limit=self.context_length, shared=shared)
+            )
+        return self.base.sharing
+
+    def token_logps(self, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
 
-        Raises `DataError` where the rows are longer than `context_length`.
+        `shared`: the rows are those of `shared_rows`, which `sharing` must allow. Raises `DataError` where a sequence is
+        longer than `context_length`.
         """
-        return _scored(self.model, rows, limit=self.context_length)
+        return _scored(self.model, rows, limit=self.context_length, shared=shared)
 
     def ids_logps(
         self,
@@ -221,15 +233,16 @@ class Policy:
         return self._stamps == self._stamp()
 
 
-def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int) -> Float[Tensor, " N"]:
+def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool = False) -> Float[Tensor, " N"]:
     width = rows.input_ids.shape[1]
-    if width > limit:
+    if width > limit and not shared:  # a shared row is longer than its sequences
         raise DataError(
             f"log-probabilities: a row holds {width} positions, but the model was made for {limit}; "
             "shorten prompt and response, or set max_length."
         )
     device = next(model.parameters()).device
     rows = Rows(*(part.to(device) for part in rows))
+    mask = {"attention_mask": _additive(visible(rows.segments), model.dtype)} if shared else {}
     # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
     # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
     counting = torch.arange(width, device=device).expand_as(rows.position_ids)
@@ -238,8 +251,14 @@ def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int) -> Fl
             input_ids=rows.input_ids,
             position_ids=torch.where(rows.segments > 0, rows.position_ids, counting),
             use_cache=False,
+            **mask,
         ).logits[0]  # [N, V]
     return token_logps(logits, rows.targets)
+
+
+def _additive(seen: Bool[Tensor, "R 1 T T"], dtype: torch.dtype) -> Float[Tensor, "R 1 T T"]:
+    """What is added to attention scores: 0 where something is seen. All attention functions take that, not all a bool."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
 
 @contextmanager

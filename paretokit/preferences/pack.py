@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from paretokit.errors import DataError, ShapeError
-from paretokit.rows import Rows, pad_rows
+from paretokit.rows import Rows, pad_rows, shared_rows
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.texts import EncodedPair
 
@@ -39,6 +39,17 @@ class Batch(NamedTuple):
         return Rows(*self[:6])
 
     @property
+    def shared(self) -> bool:
+        """Whether the responses of a pair share their prompt in one row; else each has a row, those of a first."""
+        return len(self.input_ids) == self.labels.shape[1]
+
+    @property
+    def pair(self) -> Int[Tensor, " R"]:
+        """Which pair each row belongs to."""
+        count = self.labels.shape[1]
+        return torch.arange(count, device=self.input_ids.device).repeat(len(self.input_ids) // count)
+
+    @property
     def tokens(self) -> int:
         """The number of tokens that are no padding."""
         return int((self.segments > 0).sum())
@@ -53,8 +64,12 @@ def make_batch(
     labels: Float[Tensor, "m P"],
     reference: Float[Tensor, " P"],
     pair_ids: Int[Tensor, " P"],
+    *,
+    shared: bool = False,
 ) -> Batch:
-    """Return the batch of the pairs, in order; every token of every pair stands in it once per response.
+    """Return the batch of the pairs, in order.
+
+    With `shared` a pair is one row, in which its prompt stands once; the policy's `sharing` says whether that is exact.
 
     Raises `DataError` for no pairs, `ShapeError` where labels, reference or ids are not one per pair.
 
@@ -69,6 +84,6 @@ def make_batch(
     for name, value in (("labels", labels), ("reference", reference), ("pair_ids", pair_ids)):
         if value.shape[-1] != len(pairs):
             raise ShapeError(f"batch, {name}: found {value.shape[-1]} pairs, expected {len(pairs)} as encoded.")
-    prompts = [pair.prompt for pair in pairs]
-    rows = pad_rows(prompts * 2, [pair.response_a for pair in pairs] + [pair.response_b for pair in pairs])
+    prompts, first, second = ([getattr(pair, part) for pair in pairs] for part in ("prompt", "response_a", "response_b"))
+    rows = shared_rows(prompts, first, second) if shared else pad_rows(prompts * 2, first + second)
     return Batch(*rows, labels=labels, reference=reference, pair_ids=pair_ids)

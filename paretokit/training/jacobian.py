@@ -5,7 +5,7 @@ with the slope c_ib = dL_i / d margin_b, known after the forward pass, and h_b =
 Where all that is trained are linear layers inside the rows, as with LoRA, one backward pass gives every h_b in a form that
 is contracted per objective layer by layer (`row_contraction`); otherwise each objective has a backward pass of its own over
 the shared graph (`separate_passes`). Both are exact. Rows of micro-batches are added, and the Gramian is taken once, of the
-sum. Imports: `maths`; `models` and `preferences` by value.
+sum. Imports: `maths`, `texts`; `models` and `preferences` by value.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,9 @@ from paretokit.maths.gramian import gramian
 from paretokit.maths.logps import sum_by_sequence
 from paretokit.maths.losses import dpo
 from paretokit.models.policy import Policy
-from paretokit.preferences.pack import Batch
+from paretokit.preferences.pack import Batch, make_batch
 from paretokit.shapes import Float, Int, Tensor
+from paretokit.texts import EncodedPair
 
 
 class Jacobian(NamedTuple):
@@ -36,10 +37,22 @@ class Jacobian(NamedTuple):
         return gramian(self.rows)
 
 
+def batch_for(
+    policy: Policy,
+    pairs: Sequence[EncodedPair],
+    labels: Float[Tensor, "m P"],
+    reference: Float[Tensor, " P"],
+    pair_ids: Int[Tensor, " P"],
+) -> Batch:
+    """Return the batch of the pairs on the policy's device; each pair shares its prompt where the policy allows it."""
+    shared = policy.sharing.allows(max(pair.longest for pair in pairs))
+    return make_batch(pairs, labels, reference, pair_ids, shared=shared).to(policy.device)
+
+
 def margins(policy: Policy, batch: Batch) -> Float[Tensor, " P"]:
     """Return log pi(a|x) - log pi(b|x) minus the same for the reference, in nats; differentiable."""
     count = batch.labels.shape[1]
-    sums = sum_by_sequence(policy.token_logps(batch.rows), batch.sequence, count=2 * count)
+    sums = sum_by_sequence(policy.token_logps(batch.rows, shared=batch.shared), batch.sequence, count=2 * count)
     return sums[:count] - sums[count:] - batch.reference.to(sums.dtype)
 
 
@@ -57,7 +70,7 @@ def objective_jacobian(policy: Policy, batch: Batch, *, beta: float, judged: Int
     losses = dpo(at, batch.labels.to(at.dtype), beta=beta)
     slopes = torch.stack([torch.autograd.grad(row.sum(), at, retain_graph=True)[0] for row in losses])
     slopes = slopes / judged.clamp(min=1)[:, None]  # c_ib = dL_i / d margin_b, [m, P]
-    rows = row_contraction(parameters, delta, slopes, calls, width=2 * len(at))
+    rows = row_contraction(parameters, delta, slopes[:, batch.pair], calls)
     if rows is None:
         rows = separate_passes(parameters, delta, slopes)
     return Jacobian(losses.detach(), delta.detach(), rows)
@@ -108,35 +121,32 @@ def recorded(policy: Policy) -> Iterator[list[Call]]:
 def row_contraction(
     parameters: Sequence[Tensor],
     delta: Float[Tensor, " P"],
-    slopes: Float[Tensor, "m P"],
+    slopes: Float[Tensor, "m R"],
     calls: Sequence[Call],
-    *,
-    width: int,
 ) -> tuple[Tensor, ...] | None:
     """Return the rows by one backward pass for all objectives, or None where they cannot be had that way.
 
-    With unit cotangent on every margin, a linear layer's output gradient d in row r is that of the row's own pair b, so
-    dW_i = sum_r c_ib(r) d_r' x_r: one [out, in] matrix per row, weighted per objective. It needs every trainable parameter to
-    be the weight of a linear layer called once, on [R, T, in] with one response per row, R = `width` = 2 P: rows r and P + r
-    belong to pair r. Source: RACO notes, section 10, "one backward for all objectives".
+    `slopes` holds in column r the slopes of the pair that row r belongs to. With unit cotangent on every margin, a linear
+    layer's output gradient d in row r is that of the row's own pair, so dW_i = sum_r c_ir d_r' x_r: one [out, in] matrix per
+    row, weighted per objective. It needs every trainable parameter to be the weight of a linear layer called once, on
+    [R, T, in], with no row of two pairs. Source: RACO notes, section 10, "one backward for all objectives".
     """
     by_weight = {id(call.weight): call for call in calls}
     plain = len(by_weight) == len(calls) == len(parameters) and all(id(p) in by_weight for p in parameters)
     if not plain or any(
-        call.inputs.dim() != 3 or len(call.inputs) != width or not call.outputs.requires_grad for call in calls
+        call.inputs.dim() != 3 or len(call.inputs) != slopes.shape[1] or not call.outputs.requires_grad for call in calls
     ):
         return None
     ordered = [by_weight[id(parameter)] for parameter in parameters]
     outputs = [call.outputs for call in ordered]
     gradients = torch.autograd.grad(delta.sum(), outputs, allow_unused=True)
-    per_row = slopes.repeat(1, 2)  # c of each row's pair, [m, R]
     rows = []
     for call, gradient in zip(ordered, gradients, strict=True):
         if gradient is None:
             rows.append(call.weight.new_zeros((len(slopes), *call.weight.shape)))
             continue
         outer = gradient.to(call.weight.dtype).transpose(1, 2) @ call.inputs.to(call.weight.dtype)  # [R, out, in]
-        rows.append((per_row.to(outer.dtype) @ outer.flatten(1)).view(len(slopes), *call.weight.shape))
+        rows.append((slopes.to(outer.dtype) @ outer.flatten(1)).view(len(slopes), *call.weight.shape))
     return tuple(rows)
 
 

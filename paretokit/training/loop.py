@@ -20,7 +20,6 @@ from paretokit.maths.losses import judged as judged_pairs
 from paretokit.maths.losses import reduce as mean_losses
 from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.models.policy import Policy
-from paretokit.preferences.pack import make_batch
 from paretokit.preferences.records import Preferences
 from paretokit.rows import alike
 from paretokit.shapes import Float, Tensor
@@ -28,7 +27,7 @@ from paretokit.texts import EncodedPair
 from paretokit.training import methods
 from paretokit.training.config import TrainConfig, learning_rate
 from paretokit.training.encode import encode_preferences
-from paretokit.training.jacobian import Jacobian, add, objective_jacobian
+from paretokit.training.jacobian import Jacobian, add, batch_for, objective_jacobian
 from paretokit.training.methods import Schedule, Weights
 from paretokit.training.records import StepRecord
 from paretokit.training.references import References, missing, reference_margins
@@ -122,7 +121,7 @@ def _run(
             part = slice(start, start + len(group))
             start = part.stop
             ids = torch.tensor(chosen[part])
-            batch = make_batch([pairs[i] for i in chosen[part]], labels[:, part], reference[part], ids).to(policy.device)
+            batch = batch_for(policy, [pairs[i] for i in chosen[part]], labels[:, part], reference[part], ids)
             parts.append(objective_jacobian(policy, batch, beta=config.beta, judged=counts.to(policy.device)))
         jacobian = add(parts)
         gram = jacobian.gram.cpu()
