@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretokit.errors import DataError
-from paretokit.rows import alike, pad_rows
+from paretokit.rows import alike, pad_rows, shared_rows, visible
 
 TOKENS = st.lists(st.integers(0, 50), min_size=1, max_size=9)
 SEQUENCES = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=6)
@@ -99,3 +99,39 @@ def test_groups_of_like_length_hold_every_index_once_within_their_bounds(lengths
         assert len(group) <= size
         assert len(group) == 1 or len(group) * longest <= budget
         assert sum(lengths[index] for index in group) >= 0.75 * len(group) * longest
+
+
+sequences = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), min_size=1, max_size=5)
+
+
+@given(sequences, st.randoms(use_true_random=False))
+def test_each_sequence_of_a_shared_row_is_found_again_in_what_its_last_token_sees(prompts, random):
+    """The slow twin: follow the mask and the positions, and read the sequence off."""
+    first, second = ([[random.randrange(10) for _ in range(random.randint(1, 6))] for _ in prompts] for _ in range(2))
+    rows = shared_rows(prompts, first, second)
+    seen = visible(rows.segments)
+    for index, prompt in enumerate(prompts):
+        for part, response in enumerate((first[index], second[index])):
+            chosen = rows.sequence == part * len(prompts) + index
+            assert rows.targets[chosen].tolist() == response
+            places = [divmod(at, rows.input_ids.shape[1]) for at in rows.predicting[chosen].tolist()]
+            assert {row for row, _ in places} == {index}
+            for count, (row, place) in enumerate(places):
+                before = seen[row, 0, place].nonzero().flatten()
+                assert rows.input_ids[row, before].tolist() == [*prompt, *response[:count]]
+                assert rows.position_ids[row, before].tolist() == list(range(len(prompt) + count))
+
+
+def test_padding_of_shared_rows_is_seen_by_no_token():
+    rows = shared_rows([[1], [1, 2]], [[3], [4, 5]], [[6], [7]])
+    assert rows.segments.tolist() == [[1, 2, 3, 0, 0], [1, 1, 2, 2, 3]]
+    seen = visible(rows.segments)[0, 0]
+    assert not seen[:3, 3:].any()
+    assert seen.any(dim=1).all()  # an attention over nothing has no value
+
+
+def test_shared_rows_refuse_what_rows_refuse():
+    with pytest.raises(DataError, match="rows: response 1 holds no tokens"):
+        shared_rows([[1], [2]], [[3], [4]], [[5], []])
+    with pytest.raises(DataError, match="found 1 prompts and 2 responses"):
+        shared_rows([[1]], [[3]], [[5], [6]])
