@@ -4,11 +4,15 @@ N scored tokens are the rows of a logit matrix; which of S sequences each belong
 batch needs neither padding nor a mask. Imports: torch, `shapes`.
 """
 
+from typing import Any
+
 import torch
 
 from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["sum_by_sequence", "token_logps"]
+__all__ = ["projected_logps", "sum_by_sequence", "token_logps"]
+
+_AT_ONCE = 2**25  # logits that exist at a time
 
 
 def token_logps(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -20,8 +24,97 @@ def token_logps(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) -> Flo
     >>> token_logps(torch.tensor([[0.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]))
     tensor([-0.6931, -0.3133])
     """
-    wide = logits if logits.dtype == torch.float64 else logits.to(torch.float32)
-    return torch.log_softmax(wide, dim=-1).gather(-1, targets[:, None]).squeeze(-1)
+    return _chosen(torch.log_softmax(logits.to(_wide(logits.dtype)), dim=-1), targets)
+
+
+def projected_logps(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, " N"],
+    *,
+    bias: Float[Tensor, " V"] | None = None,
+    scale: float = 1.0,
+    cap: float | None = None,
+    chunk: int | None = None,
+) -> Float[Tensor, " N"]:
+    """Return `token_logps(logits, targets)` for logits = scale (hidden weight' + bias), without keeping any logits.
+
+    With `cap` the logits are cap tanh(logits / cap) (soft-capping, Gemma 2, arXiv 2408.00118, section 2). `chunk` rows of
+    logits exist at a time (default: 128 MB of them in float32). Differentiable in hidden, weight and bias, once. Each
+    log-probability depends on its own hidden state alone, so its gradient there is found in the forward pass, where the
+    logits are, and only scaled in the backward one; that of the weight makes the logits again, where it is asked for.
+
+    >>> hidden, weight = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    >>> projected_logps(hidden, weight, torch.tensor([1]))
+    tensor([-0.3133])
+    """
+    return _Projected.apply(hidden, weight, bias, targets, scale, cap, chunk or max(1, _AT_ONCE // len(weight)))
+
+
+class _Projected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *how: Any) -> Tensor:
+        chunk = how[2]
+        found, slopes = [], []
+        for rows, chosen in zip(hidden.split(chunk), targets.split(chunk), strict=True):
+            logits, slope = _logits(rows, weight, bias, *how[:2])
+            logps = torch.log_softmax(logits, dim=-1)
+            found.append(_chosen(logps, chosen))
+            if ctx.needs_input_grad[0]:
+                slopes.append(_cotangent(logps, chosen).mul_(slope).to(weight.dtype) @ weight)
+        ctx.how = how
+        ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(slopes) if slopes else None)
+        return torch.cat(found) if found else hidden.new_zeros(0, dtype=_wide(hidden.dtype))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, slopes = ctx.saved_tensors
+        given = gradients[0][:, None]
+        to_hidden = None if slopes is None else (given * slopes).to(hidden.dtype)
+        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        to_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+        if to_weight is not None or to_bias is not None:
+            parts = (part.split(ctx.how[2]) for part in (hidden, targets, given))
+            for rows, chosen, scaled in zip(*parts, strict=True):
+                logits, slope = _logits(rows, weight, bias, *ctx.how[:2])
+                cotangent = _cotangent(torch.log_softmax(logits, dim=-1), chosen).mul_(slope).mul_(scaled).to(weight.dtype)
+                if to_weight is not None:
+                    to_weight.addmm_(cotangent.T, rows)
+                if to_bias is not None:
+                    to_bias += cotangent.sum(dim=0)
+        return to_hidden, to_weight, to_bias, None, None, None, None
+
+
+def _logits(
+    hidden: Float[Tensor, "n D"],
+    weight: Float[Tensor, "V D"],
+    bias: Float[Tensor, " V"] | None,
+    scale: float,
+    cap: float | None,
+) -> tuple[Float[Tensor, "n V"], Float[Tensor, "n V"] | float]:
+    """The logits, in float32 or better, and their derivative with respect to hidden weight' + bias."""
+    raw = torch.nn.functional.linear(hidden, weight, bias)
+    logits = raw.to(_wide(raw.dtype)) * scale
+    if cap is None:
+        return logits, scale
+    bounded = torch.tanh(logits / cap)
+    return cap * bounded, scale * (1 - bounded**2)
+
+
+def _chosen(logps: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    return logps.gather(-1, targets[:, None]).squeeze(-1)
+
+
+def _cotangent(logps: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n V"]:
+    """The derivative of each row's chosen log-probability with respect to its logits; takes the place of `logps`."""
+    one_hot_less_softmax = logps.exp_().neg_()
+    one_hot_less_softmax[torch.arange(len(targets), device=targets.device), targets] += 1
+    return one_hot_less_softmax
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return dtype if dtype == torch.float64 else torch.float32
 
 
 def sum_by_sequence(token_logps: Float[Tensor, " N"], sequence: Int[Tensor, " N"], *, count: int) -> Float[Tensor, " S"]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from transformers import PreTrainedModel
 
+from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
 from paretokit.shapes import Tensor
 
@@ -22,7 +23,8 @@ _PEFT_PREFIX = "base_model.model."
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
 
-    `description` is what to print beside results; `hash` and `sharing` are filled in by the policy that first asks for them.
+    `description` is what to print beside results; `hash`, `sharing` and `projection` are filled in by the policy that first
+    asks for them.
     """
 
     def __init__(self, name: str, read: Callable[[], PreTrainedModel], *, description: str) -> None:
@@ -32,6 +34,7 @@ class Base:
         self._model: PreTrainedModel | None = None
         self.hash: str | None = None
         self.sharing: Sharing | None = None
+        self.projection: Projection | None = None
 
     def model(self) -> PreTrainedModel:
         """Return the untouched base model, frozen; read from its source at the first call and kept after that."""

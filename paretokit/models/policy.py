@@ -1,25 +1,26 @@
 """A policy: a causal language model with the weights that may be trained, its tokenizer, and its untouched reference.
 
 Everything that reads a model for its log-probabilities goes through `Policy.token_logps`, which runs the model once on
-a table of rows and lets the output projection see only the positions that are scored. The model's own head does
-soft-capping, scaling and biases, so every family that transformers knows is exact.
-Imports: torch, transformers, peft, the ground modules and `maths.logps`.
+a table of rows and lets the output projection see only the positions that are scored, a chunk at a time. Where that would
+not be exact (`Policy.projection`), the model's own head is used, which sees those positions alone as well.
+Imports: torch, transformers, peft, the ground modules, `maths.logps`, `projection`, `sharing`.
 """
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import DataError, ModelError
-from paretokit.maths.logps import sum_by_sequence, token_logps
+from paretokit.maths.logps import projected_logps, sum_by_sequence, token_logps
 from paretokit.models import lora, saving
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
+from paretokit.models.projection import Projection, backbone, projection
 from paretokit.models.sharing import Sharing, probe
 from paretokit.rows import Rows, alike, pad_rows, visible
 from paretokit.shapes import Bool, Float, Float64, Int, Tensor
@@ -87,10 +88,15 @@ class Policy:
         """Whether the two responses of a pair may share their prompt in one row; found out once for all forks."""
         if self.base.sharing is None:
             config = self.model.config.get_text_config()
-            self.base.sharing = probe(
-                config, lambda rows, shared: _scored(self.model, rows, limit=self.context_length, shared=shared)
-            )
+            self.base.sharing = probe(config, lambda rows, shared: self._scored(self.model, rows, shared=shared))
         return self.base.sharing
+
+    @property
+    def projection(self) -> Projection:
+        """How hidden states become logits, and whether that may be done in chunks; found out once for all forks."""
+        if self.base.projection is None:
+            self.base.projection = projection(self.model)
+        return self.base.projection
 
     def token_logps(self, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
@@ -98,7 +104,7 @@ class Policy:
         `shared`: the rows are those of `shared_rows`, which `sharing` must allow. Raises `DataError` where a sequence is
         longer than `context_length`.
         """
-        return _scored(self.model, rows, limit=self.context_length, shared=shared)
+        return self._scored(self.model, rows, shared=shared)
 
     def ids_logps(
         self,
@@ -220,9 +226,20 @@ class Policy:
         sums = torch.zeros(len(lengths), dtype=torch.float64)
         for chosen in alike(lengths, size=batch_size, budget=_READ_AT_ONCE):
             rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
-            logps = _scored(model, rows, limit=self.context_length)
+            logps = self._scored(model, rows)
             sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
         return sums
+
+    def _scored(self, model: PreTrainedModel | PeftModel, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
+        inputs = _inputs(model, rows, limit=self.context_length, shared=shared)
+        predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
+        if not self.projection.exact:
+            with _only(model, predicting):
+                return token_logps(model(**inputs).logits[0], targets)
+        hidden = backbone(model)(**inputs).last_hidden_state.flatten(0, 1)[predicting]
+        head = cast(torch.nn.Linear, model.get_output_embeddings())
+        how = self.projection
+        return projected_logps(hidden, head.weight, targets, bias=head.bias, scale=how.scale, cap=how.cap)
 
     def _stamp(self) -> list[int]:
         """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""
@@ -233,7 +250,8 @@ class Policy:
         return self._stamps == self._stamp()
 
 
-def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool = False) -> Float[Tensor, " N"]:
+def _inputs(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool) -> dict[str, Any]:
+    """What a model is called with to read rows."""
     width = rows.input_ids.shape[1]
     if width > limit and not shared:  # a shared row is longer than its sequences
         raise DataError(
@@ -241,19 +259,13 @@ def _scored(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, share
             "shorten prompt and response, or set max_length."
         )
     device = next(model.parameters()).device
-    rows = Rows(*(part.to(device) for part in rows))
-    mask = {"attention_mask": _additive(visible(rows.segments), model.dtype)} if shared else {}
+    input_ids, position_ids, segments = (part.to(device) for part in rows[:3])
     # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
     # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
-    counting = torch.arange(width, device=device).expand_as(rows.position_ids)
-    with _only(model, rows.predicting):
-        logits = model(
-            input_ids=rows.input_ids,
-            position_ids=torch.where(rows.segments > 0, rows.position_ids, counting),
-            use_cache=False,
-            **mask,
-        ).logits[0]  # [N, V]
-    return token_logps(logits, rows.targets)
+    counting = torch.arange(width, device=device).expand_as(position_ids)
+    positions = torch.where(segments > 0, position_ids, counting)
+    mask = {"attention_mask": _additive(visible(segments), model.dtype)} if shared else {}
+    return {"input_ids": input_ids, "position_ids": positions, "use_cache": False, **mask}
 
 
 def _additive(seen: Bool[Tensor, "R 1 T T"], dtype: torch.dtype) -> Float[Tensor, "R 1 T T"]:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.maths_asserts import assert_close
 
-from paretokit.maths.logps import sum_by_sequence, token_logps
+from paretokit.maths import logps
+from paretokit.maths.logps import projected_logps, sum_by_sequence, token_logps
 
 quick = settings(deadline=None, max_examples=40, derandomize=True)
 
@@ -79,3 +80,90 @@ def test_sums_send_the_gradient_to_every_token():
 def test_frozen_value():
     found = token_logps(torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64), torch.tensor([2]))
     assert found.item() == pytest.approx(-0.4076059644443804, abs=1e-15)
+
+
+# Through the output projection, in chunks
+
+
+def _case(n=7, d=5, v=11, *, seed=0, dtype=torch.float64, grads=True):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((n, d), (v, d), (v,))
+    parts = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_(grads) for shape in shapes]
+    return *parts, torch.randint(0, v, (n,), generator=generator)
+
+
+def _plain(hidden, weight, bias, targets, *, scale, cap):
+    logits = scale * (hidden @ weight.T + (0 if bias is None else bias))
+    return token_logps(logits if cap is None else cap * torch.tanh(logits / cap), targets)
+
+
+HOW = pytest.mark.parametrize(("scale", "cap"), [(1.0, None), (0.25, None), (1.0, 3.0), (2.0, 1.5)])
+
+
+@HOW
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+@pytest.mark.parametrize("biased", [True, False])
+def test_chunks_equal_plain_logits_in_value_and_gradient(scale, cap, chunk, biased):
+    hidden, weight, bias, targets = _case()
+    bias = bias if biased else None
+    inputs = [part for part in (hidden, weight, bias) if part is not None]
+    cotangent = torch.linspace(-1, 2, len(targets), dtype=torch.float64)
+    results = []
+    for made in (
+        projected_logps(hidden, weight, targets, bias=bias, scale=scale, cap=cap, chunk=chunk),
+        _plain(hidden, weight, bias, targets, scale=scale, cap=cap),
+    ):
+        results.append([made, *torch.autograd.grad(made, inputs, cotangent)])
+    for ours, plain in zip(*results, strict=True):
+        assert_close(ours.detach(), plain.detach(), tolerance=1e-12)
+
+
+@HOW
+def test_gradients_are_the_derivative(scale, cap):
+    hidden, weight, bias, targets = _case(n=3, d=2, v=4)
+
+    def function(hidden, weight, bias):
+        return projected_logps(hidden, weight, targets, bias=bias, scale=scale, cap=cap, chunk=2)
+
+    assert torch.autograd.gradcheck(function, (hidden, weight, bias))
+
+
+def test_a_frozen_weight_gets_no_gradient_and_costs_none(monkeypatch):
+    hidden, weight, _, targets = _case()
+    calls = []
+    made = projected_logps(hidden, weight.detach(), targets, chunk=2)
+    monkeypatch.setattr(logps, "_logits", lambda *given: calls.append(given))
+    made.sum().backward()
+    assert hidden.grad is not None
+    assert calls == []  # the logits are not made again
+
+
+def _kept(function) -> int:
+    """The size of the largest tensor that is kept for the backward pass."""
+    sizes = [0]
+    with torch.autograd.graph.saved_tensors_hooks(lambda part: sizes.append(part.numel()) or part, lambda part: part):
+        function()
+    return max(sizes)
+
+
+def test_no_logits_are_kept():
+    hidden, weight, _, targets = _case(n=40, d=3, v=50, grads=False)
+    hidden.requires_grad_()
+    assert _kept(lambda: projected_logps(hidden, weight, targets, chunk=8)) == weight.numel()
+    assert _kept(lambda: token_logps(hidden @ weight.T, targets)) == 40 * 50  # planted: the plain way keeps them
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_half_precision_states_are_summed_in_float32(dtype):
+    hidden, weight, _, targets = _case(v=300, dtype=dtype)
+    found = projected_logps(hidden, weight, targets, chunk=3)
+    assert found.dtype == torch.float32
+    expected = token_logps((hidden @ weight.T).float(), targets)
+    assert_close(found.detach(), expected.detach(), tolerance=1e-5)
+    (gradient,) = torch.autograd.grad(found.sum(), hidden)
+    assert gradient.dtype == dtype
+
+
+def test_nothing_to_score_is_nothing():
+    hidden, weight, _, targets = _case(n=0)
+    assert projected_logps(hidden, weight, targets).shape == (0,)

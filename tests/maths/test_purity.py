@@ -53,6 +53,9 @@ CALLS = {
         f, _matrix(1, 2, 4), torch.tensor([0, 0, 1]), draws=5, generator=_generator()
     ),
     "intervals.spearman": lambda f: assert_pure(f, _matrix(1, 2, 4), _matrix(2, 1, 3)),
+    "logps.projected_logps": lambda f: assert_pure(
+        f, POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), cap=2.0, chunk=2
+    ),
     "logps.sum_by_sequence": lambda f: assert_pure(f, _matrix(-1, -2), torch.tensor([1, 0]), count=2),
     "logps.token_logps": lambda f: assert_pure(f, POINTS.clone(), torch.tensor([0, 1, 0])),
     "losses.dpo": lambda f: assert_pure(f, _matrix(1, 2), _matrix([1, torch.nan], [-1, 0]), beta=0.1),

@@ -1,0 +1,59 @@
+"""The output projection of a model, taken out of it: what turns hidden states into logits.
+
+Families differ in what they do to their logits afterwards: Cohere multiplies, Granite divides, Gemma 2 soft-caps. It is
+read from the configuration and then checked against the model's own logits on a few tokens; where they differ, the model's
+own head is used. Imports: torch, transformers, peft (types only).
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from paretokit.shapes import Tensor
+
+__all__ = ["Projection", "backbone", "projection"]
+
+_NOISE = 1e-2  # of the spread of the logits; half precision rounds them by less
+
+
+class Projection(NamedTuple):
+    """logits = soft-capped scale (hidden weight' + bias), see `maths.logps.projected_logps`."""
+
+    exact: bool
+    reason: str  # why the model's own head is used instead; "" where it is not
+    scale: float
+    cap: float | None
+
+
+def backbone(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """Return the part of a model that ends with the hidden states its output projection reads, adapters included."""
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    return whole.base_model  # type: ignore[return-value] # a causal model's base is a model
+
+
+def projection(model: PreTrainedModel | PeftModel) -> Projection:
+    """Return how a model makes logits of hidden states, checked on 8 tokens."""
+    config: Any = model.config.get_text_config()
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    head = model.get_output_embeddings()
+    if not isinstance(head, torch.nn.Linear):
+        return Projection(False, f"its output projection is a {type(head).__name__}", scale, cap)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, int(config.vocab_size), (1, 8), generator=generator).to(head.weight.device)
+    with torch.no_grad():
+        expected = model(input_ids=ids, use_cache=False).logits
+        hidden = getattr(backbone(model)(input_ids=ids, use_cache=False), "last_hidden_state", None)
+        if hidden is None or backbone(model) is model:
+            return Projection(False, "it returns no hidden states", scale, cap)
+        found = head(hidden) * scale
+        found = found if cap is None else cap * torch.tanh(found / cap)
+    if found.shape != expected.shape or not _near(found, expected):
+        return Projection(False, "its logits are not those of its hidden states", scale, cap)
+    return Projection(True, "", scale, cap)
+
+
+def _near(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().max() <= _NOISE * expected.float().std())
