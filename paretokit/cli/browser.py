@@ -123,7 +123,6 @@ class LabPage:
             self.page.goto(f"{self.address}/lab/tree/{name}?reset")  # without the tabs of an earlier page
             self.page.wait_for_selector(".jp-Notebook .jp-Cell")
             self.page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-            self.wait_idle()
             if self._is_connected():
                 return self
         raise ModelError(f"JupyterLab: opened {name} three times, and its kernel heard nothing of it. {self.outline()}")
@@ -131,16 +130,22 @@ class LabPage:
     def _is_connected(self) -> bool:
         """Whether the kernel does what this page asks for.
 
-        About one page in a hundred says that its kernel is connected and idle, and yet nothing that it sends arrives:
-        its cells stay pending while the kernel rests and hears every other page.
+        About one page in a hundred says that its kernel is connected, and yet nothing that it sends arrives: its cells
+        stay pending while the kernel rests and hears every other page.
         """
+        try:
+            self.wait_idle(timeout=25)
+        except Exception as error:
+            if type(error).__name__ != "TimeoutError":
+                raise
+            return False
         return self.page.evaluate(
             "() => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
             " const done = kernel.requestExecute({ code: '', silent: true, store_history: false }).done;"
             " return Promise.race([done.then(() => true), new Promise(end => setTimeout(() => end(false), 20000))]); }"
         )
 
-    def wait_idle(self) -> None:
+    def wait_idle(self, *, timeout: float = 60.0) -> None:
         """Wait until the notebook has its kernel, the kernel has told it what it is, and nothing runs.
 
         Idle alone is not enough: another page of the same kernel makes it so, and a cell that is run before the
@@ -150,7 +155,8 @@ class LabPage:
             "() => { const context = window.jupyterapp.shell.currentWidget?.sessionContext;"
             " const kernel = context?.session?.kernel;"
             " return context?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle'"
-            " && kernel.info.then(() => true); }"
+            " && kernel.info.then(() => true); }",
+            timeout=1000 * timeout,
         )
 
     def command(self, name: str, *, arguments: Mapping[str, Any] | None = None) -> None:
@@ -201,11 +207,14 @@ class LabPage:
     def reload(self) -> None:
         """Save, and load the page again."""
         self.save()
-        heard = len(self.faults)
-        self.page.reload()
-        del self.faults[heard:]  # what the page that is left says while it is taken down
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        self.wait_idle()
+        for _ in range(3):
+            heard = len(self.faults)
+            self.page.reload()
+            del self.faults[heard:]  # what the page that is left says while it is taken down
+            self.page.wait_for_selector(".jp-Notebook .jp-Cell")
+            if self._is_connected():
+                return
+        raise ModelError(f"JupyterLab: loaded a page three times, and its kernel heard nothing of it. {self.outline()}")
 
     def text(self, selector: str) -> str:
         """Return the text of the first element."""

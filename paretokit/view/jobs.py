@@ -112,11 +112,11 @@ class Job(Generic[Result]):
         self._changed(self)
 
     def _end(self, state: str, *, result: Any = None, exception: BaseException | None = None) -> None:
-        with self._lock:
-            self._result, self.exception = result, exception
-            if exception is not None:
-                self.traceback = "".join(traceback.format_exception(exception))
-                _release(exception)
+        text = None if exception is None else "".join(traceback.format_exception(exception))
+        if exception is not None:
+            _release(exception)
+        with self._lock:  # the state last: whoever sees the end sees the rest
+            self._result, self.exception, self.traceback = result, exception, text
             self._state = state
         try:
             self._changed(self)

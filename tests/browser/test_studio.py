@@ -156,7 +156,7 @@ def test_an_exception_in_a_job_is_seen_in_red_and_the_studio_goes_on(studio):
     colour = page.page.locator(f"{ERROR} strong").first.evaluate("e => getComputedStyle(e).color")
     red, green, blue = map(int, re.findall(r"\d+", colour)[:3])
     assert red > 1.5 * max(green, blue)
-    assert "failed" in page.text(STATUS)
+    page.wait_text(STATUS, "failed")
     page.run_cell(2)
     page.wait_text(OUTPUT, "mended")
     page.page.wait_for_function("() => !document.querySelector('.paretokit-error')")
