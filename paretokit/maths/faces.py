@@ -1,31 +1,30 @@
-"""The smallest of b'p + s sqrt(p'Hp) over the simplex, found exactly, face by face.
+"""The smallest of b'p + s sqrt(p'Hp) over the simplex, found exactly, by walking from face to face.
 
 This is the problem behind CAGrad and RACO: H is the Gramian of m vectors g_i, b_i = <g_i, g_0> with g_0 in their span,
 and p'Hp = ||G_p||^2 with G_p = sum p_i g_i. On the plane through the vectors of a face the minimiser has a closed form,
-so only the face has to be found: by trying all of them where there are few, by an active-set walk where there are many.
-H comes divided by its trace, which makes every tolerance below a relative one. Imports: torch, `shapes`.
+so only the face has to be found. All is small and happens in floats of Python: vectors are lists, a face is the sorted
+list of its vectors' numbers. H comes divided by its trace, which makes every tolerance below a relative one. Imports:
+`floats`.
 """
 
-from itertools import combinations
+import sys
+from math import inf, sqrt
 from typing import NamedTuple
 
-import torch
-from torch.nn.functional import threshold
+from paretokit.maths.floats import dot, times
 
-from paretokit.shapes import Bool, Float64, Int, Tensor
+__all__ = ["Minimum", "Problem", "evidence", "minimise"]
 
-__all__ = ["Minimum", "Problem", "enumerate_faces", "evidence", "lower_bound", "minimise", "values", "walk_faces"]
-
-ENUMERATED = 8  # up to this many vectors all faces are tried, 2^m - 1 of them
-ROUNDING = 4 * torch.finfo(torch.float64).eps  # differences below this, relative to the trace, are noise
+ROUNDING = 4 * sys.float_info.epsilon  # differences below this, relative to the trace, are noise
 ABSENT = 1e-12  # a component of the mixture up to this is rounding of 0: it moves Phi by less than 1e-12 of the trace
+CLEAR = 1e-8  # what exceeds this, relative to 1, is not there by rounding
 
 
 class Problem(NamedTuple):
     """Phi(p) = b'p + s sqrt(p'Hp), to be minimised over the simplex."""
 
-    gram: Float64[Tensor, "m m"]  # H, positive semi-definite, of trace at most 1
-    linear: Float64[Tensor, " m"]  # b, the products of the vectors with one in their span
+    gram: list[list[float]]  # H [m, m], positive semi-definite, of trace at most 1
+    linear: list[float]  # b [m], the products of the vectors with one in their span
     radius: float  # s
     zero: float  # a quadratic form up to this counts as 0
 
@@ -33,209 +32,260 @@ class Problem(NamedTuple):
 class Minimum(NamedTuple):
     """A point of the simplex and what it proves: `bound` <= min Phi <= `value`, up to forms that count as 0."""
 
-    mixture: Float64[Tensor, " m"]
+    mixture: list[float]  # [m]
     value: float  # Phi there
     bound: float  # min_i <g_i, d> for some d within s of g_0
 
 
-class _Planes(NamedTuple):
-    """The planes (affine hulls) of F faces of equal size; as mixtures of the face's vectors, negative ones included."""
+class _Ahead(NamedTuple):
+    """Where Phi falls: a point no higher than the one before, and a face around it that holds a lower one."""
 
-    nearest: Float64[Tensor, "F m"]  # sums to 1: G of it is the point of the plane closest to the origin
-    slope: Float64[Tensor, "F m"]  # sums to 0: G of it is minus the part of g_0 along the plane
-    distance2: Float64[Tensor, " F"]  # squared length of G_nearest
-    steepness2: Float64[Tensor, " F"]  # squared length of G_slope
+    point: list[float]  # [m]
+    face: list[int]
 
 
-class _Kink(NamedTuple):
-    """What lies around a mixture with G_p = 0."""
+class _Steps(NamedTuple):
+    """The steps D = (g_j - g_first) of a face [k - 1], and the Cholesky factor L of their products DHD'."""
 
-    products: Float64[Tensor, " m"]  # <g_i, d>, where d is g_0 without its part along the face
-    rest: Minimum | None  # of the other vectors, without their parts along the face; None where plainly not below 0
-    direction: Float64[Tensor, " m"] | None  # in which Phi changes at the rate `rest.value`
+    factor: list[list[float]]  # the rows of L; in place of its diagonal the inverse, 0 for a step along those before it
+    independence: float  # in [0, 1]: the least share of a step's square that is not along the steps before it
+
+
+class _Plane(NamedTuple):
+    """The plane (affine hull) of a face; as mixtures of the face's vectors, negative ones included."""
+
+    stationary: list[float] | None  # [k] the minimiser of Phi over it; None where Phi never rises along the slope
+    slope: list[float]  # [k], sums to 0: G of it is minus the part of g_0 along the plane
+    independence: float  # that of the steps
 
 
 def minimise(problem: Problem) -> Minimum:
     """Return a minimiser of Phi over the simplex; components outside its support are exactly 0.
 
-    The cost grows as 2^m up to m = 8, polynomially beyond. Equal problems give equal bits.
+    From face to face, as in Wolfe's nearest-point algorithm (1976): from the minimiser of one face, go downhill into a
+    face that holds one vector more, and settle on its minimiser, giving up vectors whose component reaches 0. Phi falls
+    at every turn, so no face comes back and the walk ends: where no vector promises a descent, or where what is
+    promised is lost in rounding.
+
+    Guarantees. `value` - `bound` is the evidence (`test_many_vectors_are_solved_to_rounding`); the walk ends where
+    trying all faces does (`test_the_walk_ends_where_enumeration_does`). A turn costs one factorisation of size |face|,
+    k^3 / 6 products, and the turns are few (`test_turns_are_few_at_32_vectors`). Equal problems give equal bits.
+
+    >>> found = minimise(Problem([[0.2, 0.0], [0.0, 0.8]], [0.1, 0.4], 0.1, 1e-14))
+    >>> found.mixture, round(found.value, 4), round(found.bound, 4)
+    ([1.0, 0.0], 0.1447, 0.1447)
     """
     # shortest vectors first: differences to the first vector of a face then lose the least to rounding
-    order = problem.gram.diagonal().argsort(stable=True)
-    ordered = problem._replace(gram=problem.gram[order][:, order], linear=problem.linear[order])
-    found = evidence((enumerate_faces if len(order) <= ENUMERATED else walk_faces)(ordered), ordered)
-    return found._replace(mixture=torch.zeros_like(found.mixture).index_copy(0, order, found.mixture))
-
-
-def evidence(mixture: Float64[Tensor, " m"], problem: Problem) -> Minimum:
-    """Return the mixture with Phi there and the lower bound that it proves."""
-    value = float(values(mixture[None], problem))
-    return Minimum(mixture, value, min(value, lower_bound(mixture, problem)))
-
-
-def values(mixtures: Float64[Tensor, "F m"], problem: Problem) -> Float64[Tensor, " F"]:
-    """Return Phi of each mixture."""
-    return mixtures @ problem.linear + problem.radius * _roots(mixtures, problem)
-
-
-def enumerate_faces(problem: Problem) -> Float64[Tensor, " m"]:
-    """Return the best minimiser of all faces, small faces first: a larger one must gain more than rounding.
-
-    So no component is there by noise alone.
-    """
-    vertices = torch.eye(len(problem.linear), dtype=torch.float64)
-    best, least = vertices[0], float("inf")
-    for size in range(1, len(vertices) + 1):
-        candidates = vertices if size == 1 else _inner_points(problem, size=size)
-        if len(candidates):
-            value, index = values(candidates, problem).min(dim=0)
-            if float(value) < least - ROUNDING:
-                best, least = candidates[int(index)], float(value)
-    return best
-
-
-def walk_faces(problem: Problem) -> Float64[Tensor, " m"]:
-    """Return a minimiser found from face to face, as in Wolfe's nearest-point algorithm (1976).
-
-    From the minimiser of one face, go downhill into a face that holds one vector more, and settle on its minimiser,
-    giving up vectors whose component reaches 0. Phi falls at every turn, so no face comes back and the walk ends: where
-    no vector promises a descent, or where what is promised is lost in rounding. Each turn costs a few solutions of size
-    |face|.
-    """
-    vertices = torch.eye(len(problem.linear), dtype=torch.float64)
-    reached = values(vertices, problem)
-    point, least = vertices[int(reached.argmin())], float(reached.min())
-    while (ahead := _downhill(point, problem)) is not None:
-        candidate = _settle(*ahead, problem)
-        value = float(values(candidate[None], problem))
-        if not value < least:
+    gram, linear = problem.gram, problem.linear
+    order = sorted(range(len(linear)), key=lambda index: gram[index][index])
+    ordered = problem._replace(gram=[_at(gram[i], order) for i in order], linear=_at(linear, order))
+    found, ahead = _survey(_start(ordered), ordered)
+    while ahead is not None:
+        candidate, further = _survey(_settle(ahead, ordered), ordered)
+        if not candidate.value < found.value:
             break
-        point, least = candidate, value
-    return point
+        found, ahead = candidate, further
+    return found._replace(mixture=_spread(found.mixture, order, size=len(order)))
 
 
-def lower_bound(mixture: Float64[Tensor, " m"], problem: Problem) -> float:
-    """Return min_i <g_i, d> for the d within s of g_0 that belongs to the mixture; at a minimiser it equals min Phi.
+def evidence(mixture: list[float], problem: Problem) -> Minimum:
+    """Return the mixture with Phi there and the lower bound min_i <g_i, d> that it proves; at a minimiser they are equal.
 
-    For any such d and every p, min_i <g_i, d> <= <G_p, d> <= b'p + s ||G_p||: the bound needs no further assumption.
-    Where G_p is not zero, d = g_0 + s G_p / ||G_p||. At a kink (G_p = 0) d - g_0 first cancels the part of g_0 along
-    the face; what is left of the radius goes to the other vectors, by solving their problem orthogonally to the face.
+    For any d within s of g_0 and every p, min_i <g_i, d> <= <G_p, d> <= b'p + s ||G_p||: the bound needs no further
+    assumption (`test_bound_of_any_mixture_is_below_the_minimum`). Where G_p is not zero, d = g_0 + s G_p / ||G_p||. At a
+    kink (G_p = 0) d - g_0 first cancels the part of g_0 along the face; what is left of the radius goes to the other
+    vectors, by solving their problem orthogonally to the face (`test_kinks_are_certified`).
+
+    >>> evidence([0.0, 1.0], Problem([[0.2, 0.0], [0.0, 0.8]], [0.1, 0.4], 0.0, 1e-14))
+    Minimum(mixture=[0.0, 1.0], value=0.4, bound=0.1)
     """
-    root = float(_roots(mixture[None], problem))
-    if root > 0:
-        return float((problem.linear + problem.radius / root * (problem.gram @ mixture)).min())
-    kink = _kink(mixture, problem)
-    if kink.rest is None:
-        return float(kink.products.min())
-    return min(float(kink.products[mixture > 0].min()), kink.rest.bound)
+    return _survey(mixture, problem)[0]
 
 
-def _roots(mixtures: Float64[Tensor, "F m"], problem: Problem) -> Float64[Tensor, " F"]:
-    """||G_p||, exactly 0 where its square counts as 0."""
-    return threshold(((mixtures @ problem.gram) * mixtures).sum(dim=1), problem.zero, 0.0).sqrt()
+def _survey(point: list[float], problem: Problem) -> tuple[Minimum, _Ahead | None]:
+    """What the point proves, and where to go from it; None at the minimum."""
+    products = times(problem.gram, point)
+    square = dot(point, products)
+    if square <= problem.zero:
+        return _survey_kink(point, problem)
+    # the derivatives of Phi, <g_i, d>; Phi is homogeneous, so their mean is Phi itself
+    pull = problem.radius / sqrt(square)
+    slopes = [b + pull * product for b, product in zip(problem.linear, products, strict=True)]
+    value, bound = dot(slopes, point), min(slopes)
+    found = Minimum(point, value, min(value, bound))
+    if bound >= value - ROUNDING:
+        return found, None
+    steepest = slopes.index(bound)
+    return found, _Ahead(point, [i for i, part in enumerate(point) if part > 0 or i == steepest])
 
 
-def _differences(problem: Problem, faces: Int[Tensor, "F k"]) -> tuple[Tensor, Tensor, Tensor]:
-    """The steps g_j - g_base of each face, as mixtures that sum to 0 [F, k-1, m], and their products with all vectors.
-
-    With them a Cholesky factor of the steps' products among themselves.
-    """
-    unit = torch.eye(len(problem.linear), dtype=torch.float64)
-    steps = unit[faces[:, 1:]] - unit[faces[:, :1]]
-    rows = steps @ problem.gram
-    inner = rows @ steps.mT
-    factor, failed = torch.linalg.cholesky_ex(inner)
-    if bool(failed.any()):  # dependent vectors: nothing is lost, a smaller face holds an equal point (Caratheodory)
-        ridge = ROUNDING * (failed > 0)[:, None, None] * torch.eye(inner.shape[1], dtype=torch.float64)
-        factor = torch.linalg.cholesky_ex(inner + ridge).L
-    return steps, rows, factor
-
-
-def _planes(problem: Problem, faces: Int[Tensor, "F k"]) -> _Planes:
-    """With H_f the products of the steps D: nearest = e_base - D' H_f^-1 D H e_base, slope = - D' H_f^-1 D b."""
-    steps, rows, factor = _differences(problem, faces)
-    base = torch.eye(len(problem.linear), dtype=torch.float64)[faces[:, 0]]
-    right = torch.stack([(rows @ base[:, :, None])[:, :, 0], steps @ problem.linear], dim=2)
-    points = torch.stack([base, torch.zeros_like(base)], dim=2) - steps.mT @ torch.cholesky_solve(right, factor)
-    distance2, steepness2 = (points * (problem.gram @ points)).sum(dim=1).unbind(dim=1)
-    return _Planes(points[:, :, 0], points[:, :, 1], distance2, steepness2)
-
-
-def _stationary(planes: _Planes, problem: Problem) -> tuple[Float64[Tensor, "F m"], Bool[Tensor, " F"]]:
-    """The minimiser of Phi over each plane, and whether there is one; if not, Phi never rises along the slope.
-
-    With p = nearest + t slope, r = distance2, e = steepness2: Phi = const - t e + s sqrt(r + t^2 e), which for e < s^2
-    is least at t = sqrt(r / (s^2 - e)). r = 0 is the kink: t = 0 and G_p = 0.
-    """
-    room = problem.radius**2 - planes.steepness2
-    step = (threshold(planes.distance2, problem.zero, 0.0) / room.abs()).sqrt()
-    return planes.nearest + step[:, None] * planes.slope, room > 0
-
-
-def _inner_points(problem: Problem, *, size: int) -> Float64[Tensor, "F m"]:
-    """The minimisers of the planes of all faces of one size, as far as they lie in their face."""
-    faces = torch.tensor(list(combinations(range(len(problem.linear)), size)))
-    points, exists = _stationary(_planes(problem, faces), problem)
-    inside = points[exists & (points >= 0).all(dim=1)]
-    return inside / inside.sum(dim=1, keepdim=True)
-
-
-def _downhill(point: Float64[Tensor, " m"], problem: Problem) -> tuple[Float64[Tensor, " m"], Bool[Tensor, " m"]] | None:
-    """A point no higher than `point`, and a face around it that holds a lower one; None at the minimum."""
-    root = float(_roots(point[None], problem))
-    if root > 0:
-        slopes = problem.linear + problem.radius / root * (problem.gram @ point)
-        slope, index = slopes.min(dim=0)
-        if float(slope) >= float(slopes @ point) - ROUNDING:
-            return None
-        return point, (point > 0).index_fill(0, index, True)
-    kink = _kink(point, problem)
-    if kink.rest is None or kink.direction is None or kink.rest.value >= -ROUNDING:
-        return None
-    moved = _slide(point, kink.direction)
-    return moved, moved > 0
-
-
-def _settle(point: Float64[Tensor, " m"], support: Bool[Tensor, " m"], problem: Problem) -> Float64[Tensor, " m"]:
-    """The minimiser of the face `support` or of a smaller one, reached from `point` without climbing."""
-    for _ in range(len(point)):  # every turn gives up a vector
-        face = support.nonzero().T
-        planes = _planes(problem, face)
-        (target,), exists = _stationary(planes, problem)
-        if bool(exists) and bool((target[face[0]] > ABSENT).all()):
-            return target / target.sum()
-        direction = target - point if bool(exists) else planes.slope[0]
-        point = _slide(point, direction, furthest=1.0 if bool(exists) else float("inf"))
-        support = point > 0
-    return point
-
-
-def _slide(
-    point: Float64[Tensor, " m"], direction: Float64[Tensor, " m"], *, furthest: float = float("inf")
-) -> Float64[Tensor, " m"]:
-    """Go along `direction`, which sums to 0, until the first component reaches 0."""
-    reach = torch.where(direction < 0, point / -direction, float("inf"))
-    step = min(furthest, float(reach.min()))
-    return torch.where(reach <= step, 0.0, threshold(point + step * direction, ABSENT, 0.0))
-
-
-def _kink(point: Float64[Tensor, " m"], problem: Problem) -> _Kink:
-    m = len(point)
-    face, others = (point > 0).nonzero().T, (point <= 0).nonzero()[:, 0]
-    (steps,), (rows,), factor = _differences(problem, face)
-    down = steps @ problem.linear
-    *along, along_g0 = torch.cholesky_solve(torch.cat([rows, down[:, None]], dim=1), factor[0]).T
-    # the vectors and g_0 without their parts along the face
-    linear = problem.linear - rows.T @ along_g0
-    room = problem.radius**2 - float(down @ along_g0)
+def _survey_kink(point: list[float], problem: Problem) -> tuple[Minimum, _Ahead | None]:
+    """The same where G_p = 0. Phi changes from there at the rate of its minimum over the other vectors, made orthogonal."""
+    gram, b = problem.gram, problem.linear
+    value = dot(b, point)
+    face = [i for i, part in enumerate(point) if part > 0]
+    others = [i for i, part in enumerate(point) if part <= 0]
+    steps = _steps(face, problem)
+    down = _differences(b, face)
+    along_g0 = _along(steps, down)
+    room = problem.radius**2 - dot(down, along_g0)
     if room < 0:  # no kink of Phi: only forms that count as 0 make it look like one
-        return _Kink(problem.linear, None, None)
-    if not len(others) or float(linear[others].min()) >= 0:
-        return _Kink(linear, None, None)
-    across = problem.gram - rows.T @ torch.stack(along, dim=1)
-    rest = minimise(Problem(across[others][:, others], linear[others], room**0.5, problem.zero))
-    mixture = torch.zeros(m, dtype=torch.float64).index_copy(0, others, rest.mixture)
+        return Minimum(point, value, min(value, *b)), None
+    # the vectors and g_0 without their parts along the face
+    rows = [_differences(row, face) for row in gram]
+    linear = [part - dot(row, along_g0) for part, row in zip(b, rows, strict=True)]
+    if min(_at(linear, others), default=0.0) >= 0:
+        return Minimum(point, value, min(value, *linear)), None
+    along = [_along(steps, rows[i]) for i in others]
+    across = [[gram[i][j] - dot(rows[i], part) for j, part in zip(others, along, strict=True)] for i in others]
+    rest = minimise(Problem(across, _at(linear, others), sqrt(room), problem.zero))
+    found = Minimum(point, value, min(value, rest.bound, *_at(linear, face)))
+    if rest.value >= -ROUNDING:
+        return found, None
     # along the face: cancel what the mixture brings, and go down g_0 in proportion to what it keeps
-    length = float(_roots(mixture[None], problem._replace(gram=across)))
-    inner = torch.stack(along, dim=1) @ mixture + (length / room**0.5 if room > 0 else 0.0) * along_g0
-    return _Kink(linear, rest, mixture - point - steps.T @ inner)
+    length = sqrt(_nonzero(dot(rest.mixture, times(across, rest.mixture)), zero=problem.zero))
+    keep = length / sqrt(room) if room > 0 else 0.0
+    inner = [dot(rest.mixture, parts) + keep * own for *parts, own in zip(*along, along_g0, strict=True)]
+    direction = [way - part for way, part in zip(_fall(inner), _at(point, face), strict=True)] + rest.mixture
+    moved = _slide(_at(point, face + others), direction)
+    reached = _spread(moved, face + others, size=len(point))
+    return found, _Ahead(reached, [i for i, part in enumerate(reached) if part > 0])
+
+
+def _start(problem: Problem) -> list[float]:
+    """Where the walk sets out: the minimiser of a face that is often the last one already.
+
+    It is what remains of all vectors when those without a clear part in the minimiser of their plane are given up, all
+    at once, and so on; where a plane has no minimiser, those that its slope leads away from. Where the vectors depend
+    on each other, or one alone is left, it is the best vertex.
+    """
+    size = len(problem.linear)
+    face = list(range(size))
+    while len(face) > 1:
+        target, slope, independence = _plane(face, problem)
+        if independence < CLEAR:
+            break
+        if target is None:
+            face = [i for i, part in zip(face, slope, strict=True) if part > 0]
+        elif min(target) > CLEAR:
+            return _spread(target, face, size=size)
+        else:
+            face = [i for i, part in zip(face, target, strict=True) if part > CLEAR]
+    roots = [sqrt(_nonzero(row[i], zero=problem.zero)) for i, row in enumerate(problem.gram)]
+    vertices = [b + problem.radius * root for b, root in zip(problem.linear, roots, strict=True)]
+    return _spread([1.0], [vertices.index(min(vertices))], size=size)
+
+
+def _settle(ahead: _Ahead, problem: Problem) -> list[float]:
+    """The minimiser of the face ahead or of a smaller one, reached from the point without climbing."""
+    size, face = len(ahead.point), ahead.face
+    point = _at(ahead.point, face)
+    while len(face) > 1:  # every turn gives up a vector
+        target, slope, _ = _plane(face, problem)
+        if target is None:
+            point = _slide(point, slope)
+        elif min(target) > ABSENT:
+            return _spread(target, face, size=size)
+        else:
+            point = _slide(point, [end - part for end, part in zip(target, point, strict=True)], furthest=1.0)
+        face = [i for i, part in zip(face, point, strict=True) if part > 0]
+        point = [part for part in point if part > 0]
+    return _spread(point, face, size=size)
+
+
+def _plane(face: list[int], problem: Problem) -> _Plane:
+    """The plane of the face, and the minimiser of Phi over it.
+
+    nearest = e_first - D'(DHD')^-1 DH e_first is the mixture whose G is the point closest to the origin, of squared
+    length r; slope = -D'(DHD')^-1 Db, of squared length e. With p = nearest + t slope, Phi = const - t e + s sqrt(r + t^2 e),
+    which for e < s^2 is least at t = sqrt(r / (s^2 - e)). r = 0 is the kink: t = 0 and G_p = 0.
+    """
+    steps = _steps(face, problem)
+    down = _differences(problem.linear, face)
+    inner = _along(steps, down)
+    slope = _fall(inner)
+    room = problem.radius**2 - dot(down, inner)
+    if room <= 0:
+        return _Plane(None, slope, steps.independence)
+    nearest = _fall(_along(steps, _differences(problem.gram[face[0]], face)))
+    nearest[0] += 1.0
+    distance2 = dot(nearest, [dot(nearest, _at(problem.gram[i], face)) for i in face])
+    step = sqrt(_nonzero(distance2, zero=problem.zero) / room)
+    stationary = [start + step * part for start, part in zip(nearest, slope, strict=True)]
+    total = sum(stationary)
+    return _Plane([part / total for part in stationary], slope, steps.independence)
+
+
+def _steps(face: list[int], problem: Problem) -> _Steps:
+    """The Cholesky factor, row by row: L_ji = (DHD'_ji - sum_k<i L_jk L_ik) / L_ii.
+
+    A step that is along those before it is left out. Nothing is lost: a smaller face holds an equal point (Caratheodory).
+    """
+    gram, (first, *others) = problem.gram, face
+    base, factor, independence = gram[first], [], 1.0
+    origin = base[first]
+    for j in others:
+        own, row = gram[j], []
+        shift = own[first] - origin
+        for i, done in zip(others, factor, strict=False):
+            row.append((own[i] - base[i] - shift - dot(row, done)) * done[-1])
+        square = own[j] - base[j] - shift
+        pivot = square - dot(row, row)
+        if pivot > ROUNDING * (own[j] + origin):
+            independence = min(independence, pivot / square)
+            row.append(1 / sqrt(pivot))
+        else:
+            independence = 0.0
+            row.append(0.0)
+        factor.append(row)
+    return _Steps(factor, independence)
+
+
+def _along(steps: _Steps, right: list[float]) -> list[float]:
+    """(DHD')^-1 right, by substitution forwards and backwards."""
+    solved: list[float] = []
+    for row, entry in zip(steps.factor, right, strict=True):
+        solved.append((entry - dot(row, solved)) * row[-1])
+    for k in range(len(solved) - 1, -1, -1):
+        row = steps.factor[k]
+        last = solved[k] * row[-1]
+        solved[k] = last
+        for i in range(k):
+            solved[i] -= row[i] * last
+    return solved
+
+
+def _differences(vector: list[float], face: list[int]) -> list[float]:
+    """D times a vector of m."""
+    first = vector[face[0]]
+    return [vector[i] - first for i in face[1:]]
+
+
+def _fall(inner: list[float]) -> list[float]:
+    """-D' times the steps: a mixture of the face's vectors that sums to 0."""
+    return [sum(inner), *(-part for part in inner)]
+
+
+def _slide(point: list[float], direction: list[float], *, furthest: float = inf) -> list[float]:
+    """Go along `direction`, which sums to 0, until the first component reaches 0."""
+    reach = [part / -way if way < 0 else inf for part, way in zip(point, direction, strict=True)]
+    step = min(furthest, *reach)
+    moved = [part + step * way for part, way in zip(point, direction, strict=True)]
+    return [0.0 if far <= step or part <= ABSENT else part for part, far in zip(moved, reach, strict=True)]
+
+
+def _at(vector: list[float], places: list[int]) -> list[float]:
+    return [vector[i] for i in places]
+
+
+def _spread(parts: list[float], places: list[int], *, size: int) -> list[float]:
+    """A vector of that size with the parts in their places, and 0 elsewhere."""
+    vector = [0.0] * size
+    for place, part in zip(places, parts, strict=True):
+        vector[place] = part
+    return vector
+
+
+def _nonzero(square: float, *, zero: float) -> float:
+    """A quadratic form, exactly 0 where it counts as 0."""
+    return square if square > zero else 0.0

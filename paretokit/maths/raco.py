@@ -3,17 +3,21 @@
 From the Gramian of m loss gradients and a preference, this module finds the coefficients of one update. The update is
 the preferred gradient plus a correction of fixed relative length, along the mixture of gradients that serves the
 worst-off objective, clipped by the preference. All is computed from [m, m], so the cost does not depend on the size of
-the model. Imports: torch, `shapes`, `errors`, `simplex`, `faces`.
+the model. Gramian and preference come to the host once each; what follows is arithmetic in floats of Python, so nothing
+waits for the device again. Imports: torch, numpy, `shapes`, `errors`, `simplex`, `faces`, `floats`.
 """
 
-from math import sqrt
+from math import isfinite, sqrt
+from operator import sub
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from paretokit.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from paretokit.maths import simplex
-from paretokit.maths.faces import Minimum, Problem, evidence, minimise
+from paretokit.maths.faces import ABSENT, Minimum, Problem, evidence, minimise
+from paretokit.maths.floats import dot, times
 from paretokit.shapes import Float, Float64, Tensor
 
 __all__ = ["Combination", "Dual", "cagrad_coefficients", "clip", "coefficients", "dual"]
@@ -38,13 +42,11 @@ class Combination(NamedTuple):
 
 
 class _Scaled(NamedTuple):
-    """A checked problem, in float64 on the CPU, divided by the Gramian's trace where it says relative."""
+    """A checked problem, in floats of Python, with the Gramian divided by its trace."""
 
-    gram: Float64[Tensor, "m m"]  # relative
-    weights: Float64[Tensor, " m"]
+    task: Problem
+    weights: list[float]
     trace: float
-    radius: float  # relative: s = c sqrt(w'Gw), 0 where w'Gw counts as 0
-    zero: float  # relative: a quadratic form up to this counts as 0
     same: float  # relative: gradients whose rows differ by no more are the same
 
 
@@ -67,7 +69,8 @@ def dual(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float
     >>> found.mixture, round(float(found.value), 4)
     (tensor([0.3561, 0.6439], dtype=torch.float64), 0.4222)
     """
-    return _solve(_scaled(gram, weights, c=c))
+    problem = _scaled(gram, weights, c=c)
+    return _dual(_solve(problem), trace=problem.trace)
 
 
 def clip(mixture: Float[Tensor, " m"], weights: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
@@ -88,7 +91,8 @@ def coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, 
     `gram` [m, m], any m >= 1, is the Gramian <g_i, g_j> of the objectives' loss gradients over the whole optimizer
     batch, in float32 or float64. It must be symmetric positive semi-definite up to rounding; that is not verified
     beyond symmetry and diagonal, because it costs an eigendecomposition. `weights` [m] is the preference w on the
-    simplex, `c` in [0, 1) the radius of the correction. One copy of `gram` goes to the CPU; all is computed in float64.
+    simplex, `c` in [0, 1) the radius of the correction. Each tensor is copied to the CPU once, and all is computed there in
+    float64 (`test_no_scalar_is_read_from_a_tensor`), in closed form for m = 2 and along faces beyond (`faces.minimise`).
 
     Guarantees. The update differs from g_0 by a vector of length s or 0, so its product with g_0 is at least
     (1 - c) ||g_0||^2 (`test_correction_has_length_s_or_0`). Scaling all gradients together leaves a as it is
@@ -112,7 +116,7 @@ def coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, 
     """
     problem = _scaled(gram, weights, c=c)
     found = _solve(problem)
-    return _join(problem, found, clip(found.mixture, problem.weights))
+    return _join(problem, found, list(map(min, found.mixture, problem.weights)))
 
 
 def cagrad_coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float) -> Combination:
@@ -135,59 +139,77 @@ def cagrad_coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m
     return _join(problem, found, found.mixture)
 
 
-def _join(problem: _Scaled, found: Dual, mixture: Float64[Tensor, " m"]) -> Combination:
-    square = float(mixture @ problem.gram @ mixture)
-    factor = problem.radius / sqrt(square) if square > problem.zero else 0.0
-    return Combination(problem.weights + factor * mixture, found.mixture, mixture, found.value, found.gap)
+def _join(problem: _Scaled, found: Minimum, mixture: list[float]) -> Combination:
+    task = problem.task
+    square = dot(mixture, times(task.gram, mixture))
+    factor = task.radius / sqrt(square) if square > task.zero else 0.0
+    joined = [weight + factor * part for weight, part in zip(problem.weights, mixture, strict=True)]
+    seen = _dual(found, trace=problem.trace)
+    return Combination(_tensor(joined), seen.mixture, _tensor(mixture), seen.value, seen.gap)
 
 
-def _solve(problem: _Scaled) -> Dual:
-    gram, weights = problem.gram, problem.weights
-    linear = gram @ weights
-    if not float(weights @ linear) > problem.zero:  # g_0 = 0: Phi is 0 everywhere
-        return Dual(weights, *torch.zeros(2, dtype=torch.float64))
-    task = Problem(gram, linear, problem.radius, problem.zero)
+def _dual(found: Minimum, *, trace: float) -> Dual:
+    return Dual(_tensor(found.mixture), _tensor(found.value * trace), _tensor((found.value - found.bound) * trace))
+
+
+def _tensor(numbers: float | list[float]) -> Float64[Tensor, "..."]:
+    return torch.from_numpy(np.array(numbers))  # half the time of torch.tensor
+
+
+def _solve(problem: _Scaled) -> Minimum:
+    task, weights, _, same = problem
+    if not dot(weights, task.linear) > task.zero:  # g_0 = 0: Phi is 0 everywhere
+        return Minimum(weights, 0.0, 0.0)
     if len(weights) == 2:
-        found = evidence(_two(task, weights, same=problem.same), task)
-    else:
-        found = _merged(task, weights, same=problem.same)
-    return Dual(found.mixture, *torch.tensor([found.value, found.value - found.bound], dtype=torch.float64) * problem.trace)
+        return evidence(_two(task, weights, same=same), task)
+    return _merged(task, weights, same=same)
 
 
-def _two(task: Problem, weights: Float64[Tensor, " m"], *, same: float) -> Float64[Tensor, " m"]:
+def _two(task: Problem, weights: list[float], *, same: float) -> list[float]:
     """The minimiser for two objectives, (lam, 1 - lam), in closed form.
 
     p'Gp = q2 (lam - lam0)^2 + r and p'Gw = delta lam + const. For D = s^2 q2 - delta^2 <= 0 Phi is monotone; otherwise
     it has one stationary point, or for r = 0 a kink, at lam0 - delta sqrt(r / (q2 D)).
     """
-    (h11, h12), (_, h22) = task.gram.tolist()
-    b1, b2 = task.linear.tolist()
+    (h11, h12), (_, h22) = task.gram
+    b1, b2 = task.linear
     delta, q2 = b1 - b2, h11 + h22 - 2 * h12
     room = task.radius**2 * q2 - delta**2
     if max(abs(h11 - h12), abs(h12 - h22)) <= same or (task.radius == 0 and delta == 0):
         return weights  # equal gradients, or nothing to choose between: any p
     if q2 <= 1e-14 or room <= 0:
-        lam = 1.0 if delta < 0 else 0.0
-    else:
-        r = (h11 * h22 - h12**2) / q2
-        lam = (h22 - h12) / q2 - (delta * sqrt(r / (q2 * room)) if r > task.zero else 0.0)
-        lam = min(max(lam, 0.0), 1.0)
-    return torch.tensor([lam, 1 - lam], dtype=torch.float64)
+        return [1.0, 0.0] if delta < 0 else [0.0, 1.0]
+    r = (h11 * h22 - h12**2) / q2
+    lam = (h22 - h12) / q2 - (delta * sqrt(r / (q2 * room)) if r > task.zero else 0.0)
+    if lam <= ABSENT:
+        return [0.0, 1.0]
+    return [lam, 1 - lam] if lam < 1 - ABSENT else [1.0, 0.0]
 
 
-def _merged(task: Problem, weights: Float64[Tensor, " m"], *, same: float) -> Minimum:
+def _merged(task: Problem, weights: list[float], *, same: float) -> Minimum:
     """The minimum where equal gradients are one objective, its component shared in proportion to the weights."""
-    distances = (task.gram[:, None] - task.gram).abs().amax(dim=2)
-    first = (distances <= same).int().argmax(dim=1)
-    if first.tolist() == list(range(len(weights))):
+    first = [_first(index, task.gram, same=same) for index in range(len(weights))]
+    leaders = sorted(set(first))
+    if len(leaders) == len(weights):
         return minimise(task)
-    leaders, member = first.unique(return_inverse=True)
-    found = minimise(task._replace(gram=task.gram[leaders][:, leaders], linear=task.linear[leaders]))
-    totals = weights.new_zeros(len(leaders)).index_add(0, member, weights)
-    counts = weights.new_zeros(len(leaders)).index_add(0, member, torch.ones_like(weights))
-    # where a group weighs nothing, in equal parts
-    shares = torch.where(totals[member] > 0, weights / totals[member], 1 / counts[member])
-    return found._replace(mixture=found.mixture[member] * shares)
+    gram = [[task.gram[i][j] for j in leaders] for i in leaders]
+    found = minimise(task._replace(gram=gram, linear=[task.linear[i] for i in leaders]))
+    mixture = [0.0] * len(weights)
+    for leader, part in zip(leaders, found.mixture, strict=True):
+        group = [index for index, other in enumerate(first) if other == leader]
+        total = sum(weights[index] for index in group)
+        for index in group:  # where a group weighs nothing, in equal parts
+            mixture[index] = part * (weights[index] / total if total > 0 else 1 / len(group))
+    return found._replace(mixture=mixture)
+
+
+def _first(index: int, gram: list[list[float]], *, same: float) -> int:
+    """The first objective whose gradient is that of objective `index`."""
+    row = gram[index]
+    for other in range(index):  # one entry decides almost always
+        if abs(row[index] - gram[other][index]) <= same and max(map(abs, map(sub, row, gram[other]))) <= same:
+            return other
+    return index
 
 
 def _scaled(gram: Tensor, weights: Tensor, *, c: float) -> _Scaled:
@@ -201,46 +223,52 @@ def _scaled(gram: Tensor, weights: Tensor, *, c: float) -> _Scaled:
     if not 0 <= c < 1:
         raise ConfigError(f"c: found {c!r}, expected 0 <= c < 1. Lower the radius of the correction; RACO uses 0.4.")
     eps = torch.finfo(gram.dtype).eps
-    matrix = gram.detach().to(device="cpu", dtype=torch.float64)
-    _check_gramian(matrix, rounding=sqrt(eps))
-    preference = _preference(weights, size=len(matrix))
-    trace = float(matrix.trace())
-    matrix = (matrix + matrix.T) / (2 * trace) if trace > 0 else torch.zeros_like(matrix)
+    rows = gram.tolist()
+    trace = _checked_trace(rows, rounding=sqrt(eps))
+    preference = _preference(weights, size=len(rows))
+    unit = 1 / (2 * trace) if trace > 0 else 0.0
+    columns = zip(*rows, strict=True)
+    matrix = [[(a + b) * unit for a, b in zip(row, column, strict=True)] for row, column in zip(rows, columns, strict=True)]
+    linear = times(matrix, preference)
     zero = 64 * eps
-    square = float(preference @ matrix @ preference)
-    return _Scaled(matrix, preference, trace, c * sqrt(square) if square > zero else 0.0, zero, 8 * eps)
+    square = dot(preference, linear)
+    task = Problem(matrix, linear, c * sqrt(square) if square > zero else 0.0, zero)
+    return _Scaled(task, preference, trace, 8 * eps)
 
 
-def _check_gramian(matrix: Float64[Tensor, "m m"], *, rounding: float) -> None:
-    finite = matrix.isfinite()
-    if not bool(finite.all()):
+def _checked_trace(rows: list[list[float]], *, rounding: float) -> float:
+    """The trace of what is found to be a Gramian."""
+    finite = [all(map(isfinite, row)) for row in rows]
+    diagonal = [row[index] for index, row in enumerate(rows)]
+    if not all(finite):
         # a bad gradient spoils a row, a column and its own square; the square says whose it is
-        own = finite.diagonal()
-        index = int((finite.all(dim=1) if bool(own.all()) else own).int().argmin())
+        own = [isfinite(square) for square in diagonal]
+        index = (finite if all(own) else own).index(False)
         raise NonFiniteError(
-            f"`gram`: found {matrix[index].tolist()} in row {index} (objective {index}), expected finite numbers. "
+            f"`gram`: found {rows[index]} in row {index} (objective {index}), expected finite numbers. "
             "Look at that objective's gradient."
         )
-    diagonal = matrix.diagonal()
-    tolerance = rounding * float(diagonal.abs().max())
-    if float(diagonal.min()) < -tolerance or float((matrix - matrix.T).abs().max()) > tolerance:
+    tolerance = rounding * max(map(abs, diagonal))
+    columns = zip(*rows, strict=True)
+    asymmetry = max(max(map(abs, map(sub, row, column))) for row, column in zip(rows, columns, strict=True))
+    if min(diagonal) < -tolerance or asymmetry > tolerance:
         raise DataError(
-            f"`gram` should be symmetric, with squared norms on its diagonal; found {matrix.tolist()}. "
-            "Pass the Gramian, `jac @ jac.T`."
+            f"`gram` should be symmetric, with squared norms on its diagonal; found {rows}. Pass the Gramian, `jac @ jac.T`."
         )
+    return sum(diagonal)
 
 
-def _preference(weights: Tensor, *, size: int) -> Float64[Tensor, " m"]:
+def _preference(weights: Tensor, *, size: int) -> list[float]:
     if weights.shape != (size,):
         raise ShapeError(
             f"`weights` should have one entry per objective, [{size}]; found shape {tuple(weights.shape)}. "
             "Pass weights in the order of the Gramian's rows."
         )
-    bad = (~weights.isfinite()).nonzero()
-    if len(bad):
-        index = int(bad[0])
-        raise NonFiniteError(
-            f"`weights`: found {weights[index].item()} for objective {index}, expected a finite number. Change it."
-        )
-    preference = simplex.validate(weights, size=size)
-    return preference / preference.sum()
+    values = weights.tolist()
+    for index, value in enumerate(values):
+        if not isfinite(value):
+            raise NonFiniteError(f"`weights`: found {value} for objective {index}, expected a finite number. Change it.")
+    total = sum(values)
+    if not weights.is_floating_point() or min(values) < 0 or abs(total - 1) > simplex.TOLERANCE:
+        simplex.validate(values, size=size)  # says what is wrong, if anything
+    return [value / total for value in values]
