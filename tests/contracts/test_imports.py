@@ -31,7 +31,7 @@ THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "decoding": {"torch", "transformers", "numpy"},
     "experiments": {"torch", "numpy", "pandas", "safetensors", "rich"},
     "view": {"torch", "numpy", "pandas", "plotly", "rich", "ipywidgets", "anywidget", "traitlets", "IPython"},
-    "cli": {"torch", "pandas", "rich", "playwright", "jupyterlab"},
+    "cli": {"torch", "pandas", "rich", "playwright", "jupyterlab", "trl", "torchjd", "datasets", "peft", "huggingface_hub"},
 }
 
 

@@ -67,13 +67,6 @@ _WATCH = """(expected) => {
 }"""
 
 
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
-    command.add_argument("what", choices=("ui",), help="ui: the Studio in JupyterLab")
-    command.add_argument("--moves", type=int, default=500, help="slider moves over which memory is watched (default: 500)")
-    command.add_argument("--answers", type=int, default=30, help="slider releases that are timed, twice (default: 30)")
-
-
 def run(options: argparse.Namespace) -> None:
     """Measure and print the figures beside the goals."""
     found = measure_ui(moves=options.moves, answers=options.answers)

@@ -1,0 +1,113 @@
+"""Optimizer steps on random token ids, made of the training loop's own parts in the loop's own order.
+
+Imports: torch, `maths`, `models`, `preferences`, `training`, `texts`.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from paretokit.maths.gramian import combine as weighted_sum
+from paretokit.maths.losses import judged
+from paretokit.models.load import load_policy
+from paretokit.models.policy import Policy
+from paretokit.preferences.pack import make_batch
+from paretokit.shapes import Float, Float64, Tensor
+from paretokit.texts import EncodedPair
+from paretokit.training import methods
+from paretokit.training.config import TrainConfig
+from paretokit.training.jacobian import batch_for, objective_jacobian
+from paretokit.training.references import reference_sums
+
+_SPECIAL = 20  # smaller ids are special tokens in the policies that ship
+
+
+class Sizes(NamedTuple):
+    """How many pairs, and how many tokens a prompt and each of its two responses have."""
+
+    pairs: int
+    prompt: int
+    response: int
+
+    def __str__(self) -> str:
+        return f"{self.pairs} pairs ({self.prompt} prompt + {self.response} + {self.response} tokens)"
+
+
+class Task(NamedTuple):
+    """A policy, what it is trained on, and its optimizer; steps change the policy."""
+
+    policy: Policy
+    pairs: list[EncodedPair]
+    references: Float64[Tensor, "P 2"]  # log-probabilities of the responses before any step, nats
+    optimizer: torch.optim.Optimizer
+    config: TrainConfig
+
+
+def task(policy: str, sizes: Sizes, *, adapter: str = "lora", dtype: str = "float32", seed: int = 0) -> Task:
+    """Return a fresh policy on the CPU with random pairs; reference log-probabilities are computed here, not in the steps."""
+    config = TrainConfig()
+    loaded = load_policy(policy, adapter=adapter, device="cpu", dtype=dtype, seed=seed)
+    loaded.model.eval()
+    pairs = random_pairs(sizes, vocabulary=loaded.model.config.get_text_config().vocab_size, seed=seed)
+    optimizer = torch.optim.AdamW(
+        list(loaded.trainable.values()), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    return Task(loaded, pairs, reference_sums(loaded, pairs, {}), optimizer, config)
+
+
+def random_pairs(sizes: Sizes, *, vocabulary: int, seed: int) -> list[EncodedPair]:
+    """Return pairs of tokens drawn evenly from the vocabulary.
+
+    >>> random_pairs(Sizes(pairs=1, prompt=2, response=1), vocabulary=21, seed=0)[0][:3]
+    ((20, 20), (20,), (20,))
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(_SPECIAL, vocabulary, (count,), generator=generator).tolist())
+
+    return [EncodedPair(draw(sizes.prompt), draw(sizes.response), draw(sizes.response)) for _ in range(sizes.pairs)]
+
+
+def random_labels(objectives: int, *, pairs: int, seed: int = 0) -> Float[Tensor, "m P"]:
+    """Return independent labels +1 and -1; a single objective prefers the first response of every pair, as in DPO's data.
+
+    >>> random_labels(1, pairs=3).tolist()
+    [[1.0, 1.0, 1.0]]
+    """
+    if objectives == 1:
+        return torch.ones(1, pairs)
+    generator = torch.Generator().manual_seed(seed)
+    return 1.0 - 2.0 * torch.randint(2, (objectives, pairs), generator=generator)
+
+
+def take_step(
+    task: Task, labels: Float[Tensor, "m P"], *, method: str, separate: bool = False, shared: bool = True
+) -> Float[Tensor, " m"]:
+    """Take one optimizer step with equal weights, all pairs in one pass, and return the objectives' losses before it.
+
+    Rows, forward pass, gradients, Gramian, coefficients, combination, norm clip and AdamW, as in `training.loop`. With
+    `separate`, one backward pass per objective; without `shared`, each response in a row of its own: what it is compared with.
+    """
+    policy, config = task.policy, task.config
+    margins = task.references[:, 0] - task.references[:, 1]
+    ids = torch.arange(len(task.pairs))
+    if shared:
+        batch = batch_for(policy, task.pairs, labels, margins, ids)
+    else:
+        batch = make_batch(task.pairs, labels, margins, ids, shared=False).to(policy.device)
+    counts = judged(labels)
+    jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts.to(policy.device), separate=separate)
+    gram = jacobian.gram.cpu()
+    weights = torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
+    _, function = methods.resolve(method, config)
+    coefficients = methods.combine(function, gram, weights, generator=torch.Generator().manual_seed(0)).coefficients
+    norm = math.sqrt(max(float(coefficients @ gram.double() @ coefficients), 0.0))
+    scale = min(1.0, config.max_grad_norm / norm) if norm > 0 else 1.0
+    update = weighted_sum(jacobian.rows, coefficients * scale)
+    for parameter, gradient in zip(policy.trainable.values(), update, strict=True):
+        parameter.grad = gradient
+    task.optimizer.step()
+    task.optimizer.zero_grad(set_to_none=True)
+    return jacobian.losses.sum(dim=1) / counts
