@@ -32,6 +32,10 @@ class NonFiniteError(ParetokitError, ArithmeticError):
     """NaN or infinity where a number was expected; names the objective or row, and the step where there is one."""
 
 
+class MemoryLimitError(ParetokitError, MemoryError):
+    """Too little memory for what was asked; names a setting that needs less."""
+
+
 class ModelError(ParetokitError, RuntimeError):
     """A model or tokenizer that is missing, damaged, or unfit for what was asked."""
 

@@ -2,7 +2,7 @@
 
 Prompts and responses arrive as token ids (see `texts`) and leave as one padded table with flat indices of the scored
 predictions, so that a model computes logits only where they count and a sum over a sequence is one `index_add`.
-A row holds one sequence (`pad_rows`), or a pair that shares its prompt (`shared_rows`). Imports: torch, `shapes`, `errors`.
+A row holds one sequence (`pad_rows`), or pairs that share their prompts (`shared_rows`). Imports: torch, `shapes`, `errors`.
 """
 
 from array import array
@@ -25,10 +25,11 @@ class Rows(NamedTuple):
 
     input_ids: Int[Tensor, "R T"]  # padded on the right with 0
     position_ids: Int[Tensor, "R T"]  # 0, 1, ... along each sequence; 0 on padding
-    segments: Int[Tensor, "R T"]  # 0 padding, 1 a sequence or a shared prompt, 2 and 3 the responses to that prompt
+    segments: Int[Tensor, "R T"]  # 0 padding, 1 a sequence; or 3 k + 1, 2, 3: prompt and responses of pair k of the row
     predicting: Int[Tensor, " N"]  # flat index r * T + t of the position whose next token is scored
     targets: Int[Tensor, " N"]  # the scored token
     sequence: Int[Tensor, " N"]  # which of the S sequences the scored token belongs to
+    owner: Int[Tensor, "R T"]  # which of the prompts that were given the position belongs to; -1 on padding
 
 
 def pad_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> Rows:
@@ -61,15 +62,24 @@ def pad_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]
         predicting=predicting,
         targets=input_ids.flatten()[predicting + 1],
         sequence=torch.arange(len(prompts)).repeat_interleave(scored),
+        owner=torch.where(real, torch.arange(len(prompts))[:, None], -1),
     )
 
 
-def shared_rows(prompts: Sequence[Sequence[int]], first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Rows:
-    """Return one row per pair, in order: the prompt, its first response, its second one; both are scored.
+def shared_rows(
+    prompts: Sequence[Sequence[int]],
+    first: Sequence[Sequence[int]],
+    second: Sequence[Sequence[int]],
+    *,
+    rows: Sequence[Sequence[int]] | None = None,
+) -> Rows:
+    """Return pairs in rows, each as its prompt, its first response, its second one; both are scored.
 
+    `rows` holds the pairs of each row, by number; every pair stands in exactly one (default: a row per pair, in order).
     The prompt stands there once. Each response continues it: positions of the second start again where those of the first
-    did, and it must not see the first, see `visible`. Of P pairs, sequence p is the first response of pair p and sequence
-    P + p its second one; the scored tokens are those of the first responses in order, then those of the second.
+    did, and it must not see the first, nor any pair another one, see `visible`. Of P pairs, sequence p is the first response
+    of pair p and sequence P + p its second one; the scored tokens are those of the first responses in order, then those of
+    the second.
 
     Raises `DataError` as `pad_rows` does.
 
@@ -78,46 +88,71 @@ def shared_rows(prompts: Sequence[Sequence[int]], first: Sequence[Sequence[int]]
     ([[5, 6, 8, 9, 3]], [[0, 1, 2, 3, 2]], [[1, 1, 2, 2, 3]])
     >>> rows.predicting.tolist(), rows.targets.tolist(), rows.sequence.tolist()
     ([1, 2, 1], [8, 9, 3], [0, 0, 1])
+    >>> shared_rows([[5], [6]], [[7], [8]], [[9], [3]], rows=[[1, 0]]).input_ids.tolist()
+    [[6, 8, 3, 5, 7, 9]]
     """
     _check(prompts, first)
     _check(prompts, second)
-    before, one, two = (torch.tensor([len(part) for part in parts])[:, None] for parts in (prompts, first, second))
-    input_ids, position, real = _table(zip(prompts, first, second, strict=True), (before + one + two).squeeze(1))
-    in_first = (position >= before) & (position < before + one)
-    in_second = real & (position >= before + one)
-    segments = real.long() + in_first.long() + 2 * in_second.long()
-    scored = [part.nonzero() for part in (in_first, in_second)]  # [n, 2]: row, place
-    width = position.shape[1]
-    predicting, targets, sequence = [], [], []
-    for index, (places, begins) in enumerate(zip(scored, (before, before + one), strict=True)):
-        row, place = places.unbind(1)
-        # the first token of a response is predicted at the end of the prompt, any other one place before it
-        at = torch.where(place == begins[row, 0], before[row, 0] - 1, place - 1)
-        predicting.append(row * width + at)
-        targets.append(input_ids[row, place])
-        sequence.append(row + index * len(before))
+    before, one, two = (torch.tensor([len(part) for part in parts]) for parts in (prompts, first, second))
+    lengths = before + one + two
+    row, slot, start, width, count = _places(lengths.tolist(), rows)
+    # all tokens of all pairs, one after another
+    owner = torch.arange(len(lengths)).repeat_interleave(lengths)
+    place = torch.arange(len(owner)) - (lengths.cumsum(0) - lengths)[owner]
+    in_second = place >= (before + one)[owner]
+    in_first = (place >= before[owner]) & ~in_second
+    at = (row * width + start)[owner] + place
+
+    def table(values: Tensor, *, empty: int = 0) -> Tensor:
+        return torch.full((count * width,), empty).index_put((at,), values).view(count, width)
+
+    tokens = _tokens(zip(prompts, first, second, strict=True))
+    scored = torch.cat([in_first.nonzero().squeeze(1), in_second.nonzero().squeeze(1)])
+    # a token is predicted one place before it, the first one of a second response at the end of the prompt
+    behind = torch.where(place == (before + one)[owner], one[owner] + 1, 1)
     return Rows(
-        input_ids=input_ids,
-        position_ids=torch.where(real, position - one * in_second, 0),
-        segments=segments,
-        predicting=torch.cat(predicting),
-        targets=torch.cat(targets),
-        sequence=torch.cat(sequence),
+        input_ids=table(tokens),
+        position_ids=table(place - one[owner] * in_second),
+        segments=table(3 * slot[owner] + 1 + in_first.long() + 2 * in_second.long()),
+        predicting=(at - behind)[scored],
+        targets=tokens[scored],
+        sequence=(owner + len(lengths) * in_second)[scored],
+        owner=table(owner, empty=-1),
     )
 
 
 def visible(segments: Int[Tensor, "R T"]) -> Bool[Tensor, "R 1 T T"]:
-    """Return which position (last axis) each position sees: what precedes it in its own segment and in the prompt.
+    """Return which position (last axis) each position sees: what precedes it in its own segment and in its pair's prompt.
 
-    Padding sees itself, since an attention over nothing has no value. The second axis is that of the heads.
+    Padding sees padding, itself included, since an attention over nothing has no value. The second axis is that of the heads.
 
     >>> visible(torch.tensor([[1, 2, 3]]))[0, 0].int().tolist()
     [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    >>> visible(torch.tensor([[1, 2, 4, 5]]))[0, 0].int().tolist()
+    [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
     """
-    asks, asked = segments[:, :, None], segments[:, None, :]
+    pair, part = torch.div(segments - 1, 3, rounding_mode="floor"), (segments - 1).remainder(3)  # 0 prompt, 1 and 2 responses
     place = torch.arange(segments.shape[1], device=segments.device)
-    seen = (place[:, None] >= place) & ((asked == asks) | ((asked == 1) & (asks > 0)))
+    same = pair[:, :, None] == pair[:, None, :]
+    prompt = (part == 0)[:, None, :]
+    seen = (place[:, None] >= place) & same & (prompt | (part[:, :, None] == part[:, None, :]))
     return seen[:, None]
+
+
+def _places(lengths: Sequence[int], rows: Sequence[Sequence[int]] | None) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    """The row of each pair, its number there and its first place; the width of the rows and how many there are."""
+    given = [[pair] for pair in range(len(lengths))] if rows is None else rows
+    row, slot, start = (torch.zeros(len(lengths), dtype=torch.int64) for _ in range(3))
+    width = 0
+    for index, members in enumerate(given):
+        filled = 0
+        for number, pair in enumerate(members):
+            row[pair], slot[pair], start[pair] = index, number, filled
+            filled += lengths[pair]
+        width = max(width, filled)
+    if sorted(pair for members in given for pair in members) != list(range(len(lengths))):
+        raise DataError(f"rows: found the pairs {given}, expected each of {len(lengths)} in exactly one row.")
+    return row, slot, start, width, len(given)
 
 
 def _table(
@@ -128,9 +163,13 @@ def _table(
     position = torch.arange(width).expand(len(lengths), width)
     real = position < lengths[:, None]
     input_ids = torch.zeros(len(lengths), width, dtype=torch.int64)
-    tokens = array("q", [token for row in parts for part in row for token in part])
-    input_ids[real] = torch.frombuffer(tokens, dtype=torch.int64)  # ten times faster than torch.tensor(list)
+    input_ids[real] = _tokens(parts)
     return input_ids, position, real
+
+
+def _tokens(parts: Iterable[tuple[Sequence[int], ...]]) -> Int[Tensor, " n"]:
+    """All tokens one after another; ten times faster than torch.tensor(list)."""
+    return torch.frombuffer(array("q", [token for row in parts for part in row for token in part]), dtype=torch.int64)
 
 
 def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> None:

@@ -64,8 +64,12 @@ def add_config(command: argparse.ArgumentParser) -> None:
     """Add one option per field of `TrainConfig`, with the field's own help; what is left out comes from the policy's preset."""
     group = command.add_argument_group("training", "left out: the preset of the policy")
     for item in fields(TrainConfig):
+        flag = f"--{item.name.replace('_', '-')}"
+        if item.type is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=item.metadata["help"])
+            continue
         kinds = [kind for kind in get_args(item.type) or (item.type,) if kind is not type(None)]
-        group.add_argument(f"--{item.name.replace('_', '-')}", type=kinds[0], metavar="X", help=item.metadata["help"])
+        group.add_argument(flag, type=kinds[0], metavar="X", help=item.metadata["help"])
 
 
 def config(options: argparse.Namespace) -> TrainConfig:

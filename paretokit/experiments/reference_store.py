@@ -52,9 +52,15 @@ class ReferenceStore(MutableMapping[str, float]):
 
 
 def reference_store(policy: Policy) -> ReferenceStore:
-    """Return the stored reference log-probabilities of the policy's base model, under the cache folder."""
-    precision = str(next(policy.model.parameters()).dtype).removeprefix("torch.")
-    return ReferenceStore(cache_folder() / "references" / f"{policy.base_hash}-{precision}.safetensors")
+    """Return the stored reference log-probabilities of the policy's base model, under the cache folder.
+
+    What they depend on besides the tokens of a sequence, by which they are found, is in the file's name: the base's weights,
+    its precision and attention, and the precision that `policy.compute` asks for.
+    """
+    precision = str(policy.model.dtype).removeprefix("torch.")
+    attention = policy.model.config._attn_implementation or "none"
+    parts = [policy.base_hash, precision, attention, *([policy.compute.autocast] if policy.compute.autocast else [])]
+    return ReferenceStore(cache_folder() / "references" / f"{'-'.join(parts)}.safetensors")
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -26,7 +26,7 @@ from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
 from paretokit.training.config import TrainConfig
-from paretokit.training.loop import iter_steps
+from paretokit.training.loop import compute_of, iter_steps
 from paretokit.training.methods import Combine, Schedule, Weights
 from paretokit.training.methods import resolve as resolve_method
 from paretokit.training.records import StepRecord
@@ -113,6 +113,7 @@ def run_steps(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     config = config.replace(threads=torch.get_num_threads())
+    policy.compute = compute_of(config)
     spec = run_spec(policy, preferences, method=method, weights=weights, config=config, evaluation=evaluation)
     references = reference_store(policy) if references is None else references
     folder = None if store is None else store.folder(spec.id)

@@ -4,13 +4,14 @@ N scored tokens are the rows of a logit matrix; which of S sequences each belong
 batch needs neither padding nor a mask. Imports: torch, `shapes`.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["projected_logps", "sum_by_sequence", "token_logps"]
+__all__ = ["projected", "projected_logps", "sum_by_sequence", "token_logps", "vocabulary_blocks"]
 
 _AT_ONCE = 2**25  # logits that exist at a time
 
@@ -48,23 +49,74 @@ def projected_logps(
     >>> projected_logps(hidden, weight, torch.tensor([1]))
     tensor([-0.3133])
     """
+    return projected(hidden, weight, targets, bias=bias, scale=scale, cap=cap, chunk=chunk)[0]
+
+
+def projected(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, " N"],
+    *,
+    bias: Float[Tensor, " V"] | None = None,
+    scale: float = 1.0,
+    cap: float | None = None,
+    chunk: int | None = None,
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Return `projected_logps` and the logarithm of the sum of the exponentials of each position's logits; the latter
+    carries no gradient. With it logits become probabilities without all of them being there, see `vocabulary_blocks`.
+    """
     return _Projected.apply(hidden, weight, bias, targets, scale, cap, chunk or max(1, _AT_ONCE // len(weight)))
+
+
+def vocabulary_blocks(
+    hidden: Float[Tensor, "N D"],
+    weight: Float[Tensor, "V D"],
+    targets: Int[Tensor, " N"],
+    normaliser: Float[Tensor, " N"],
+    *,
+    bias: Float[Tensor, " V"] | None = None,
+    scale: float = 1.0,
+    cap: float | None = None,
+) -> Iterator[tuple[slice, Float[Tensor, "N v"]]]:
+    """Yield, for one block of the vocabulary after another, the derivative of each log-probability with respect to the
+    block's raw logits hidden weight' + bias. `normaliser` is what `projected` returned beside the log-probabilities.
+
+    >>> hidden, weight, targets = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1])
+    >>> [(block, part)] = vocabulary_blocks(hidden, weight, targets, projected(hidden, weight, targets)[1])
+    >>> block, part
+    (slice(0, 2, None), tensor([[-0.2689,  0.2689]]))
+    """
+    size = max(1, _AT_ONCE // max(1, len(hidden)))
+    for start in range(0, len(weight), size):
+        block = slice(start, min(start + size, len(weight)))
+        logits, slope = _logits(hidden, weight[block], None if bias is None else bias[block], scale, cap)
+        found = (logits - normaliser[:, None]).exp_().neg_()
+        inside = (targets >= block.start) & (targets < block.stop)
+        column = (targets - block.start).clamp(0, block.stop - block.start - 1)
+        found.scatter_add_(1, column[:, None], inside[:, None].to(found.dtype))
+        yield block, found.mul_(slope)
 
 
 class _Projected(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *how: Any) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, *how: Any
+    ) -> tuple[Tensor, Tensor]:
         chunk = how[2]
-        found, slopes = [], []
+        found, normalisers, slopes = [], [], []
         for rows, chosen in zip(hidden.split(chunk), targets.split(chunk), strict=True):
             logits, slope = _logits(rows, weight, bias, *how[:2])
-            logps = torch.log_softmax(logits, dim=-1)
+            normaliser = torch.logsumexp(logits, dim=-1)
+            logps = logits.sub_(normaliser[:, None])
             found.append(_chosen(logps, chosen))
+            normalisers.append(normaliser)
             if ctx.needs_input_grad[0]:
                 slopes.append(_cotangent(logps, chosen).mul_(slope).to(weight.dtype) @ weight)
         ctx.how = how
         ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(slopes) if slopes else None)
-        return torch.cat(found) if found else hidden.new_zeros(0, dtype=_wide(hidden.dtype))
+        normaliser = torch.cat(normalisers)
+        ctx.mark_non_differentiable(normaliser)
+        return torch.cat(found), normaliser
 
     @staticmethod
     @torch.autograd.function.once_differentiable

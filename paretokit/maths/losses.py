@@ -12,7 +12,7 @@ import torch
 from paretokit.errors import ConfigError
 from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["dpo", "judged", "reduce"]
+__all__ = ["dpo", "dpo_slopes", "judged", "reduce"]
 
 
 def dpo(margins: Float[Tensor, " P"], labels: Float[Tensor, "m P"], *, beta: float) -> Float[Tensor, "m P"]:
@@ -29,12 +29,25 @@ def dpo(margins: Float[Tensor, " P"], labels: Float[Tensor, "m P"], *, beta: flo
     tensor([[0.5544, 0.6931],
             [0.8544, 0.0000]])
     """
-    if not isfinite(beta) or beta <= 0:
-        raise ConfigError(f"beta: found {beta!r}, expected a number > 0. RACO's release uses 0.2.")
+    _check(beta)
     unjudged = labels.isnan()
     # the sign 0 before the product: an unjudged pair must not send NaN back either
     losses = -torch.nn.functional.logsigmoid(beta * labels.masked_fill(unjudged, 0.0) * margins)
     return losses.masked_fill(unjudged, 0.0)
+
+
+def dpo_slopes(margins: Float[Tensor, " P"], labels: Float[Tensor, "m P"], *, beta: float) -> Float[Tensor, "m P"]:
+    """Return the derivative of each `dpo` loss with respect to its margin, -beta label sigmoid(-beta label margin).
+
+    It is 0 for a tie and for a pair that was not judged. Raises `ConfigError` as `dpo` does.
+
+    >>> dpo_slopes(torch.zeros(2), torch.tensor([[1.0, -1.0], [0.0, float("nan")]]), beta=0.2)
+    tensor([[-0.1000,  0.1000],
+            [-0.0000,  0.0000]])
+    """
+    _check(beta)
+    signs = labels.nan_to_num(nan=0.0)
+    return (-beta * signs * torch.sigmoid(-beta * signs * margins)).masked_fill(labels.isnan(), 0.0)
 
 
 def judged(labels: Float[Tensor, "m P"]) -> Int[Tensor, " m"]:
@@ -57,3 +70,8 @@ def reduce(losses: Float[Tensor, "m P"], *, judged: Int[Tensor, " m"] | Float[Te
     """
     means = losses.sum(dim=1) / judged.clamp(min=1)
     return torch.where(judged > 0, means, torch.nan)
+
+
+def _check(beta: float) -> None:
+    if not isfinite(beta) or beta <= 0:
+        raise ConfigError(f"beta: found {beta!r}, expected a number > 0. RACO's release uses 0.2.")

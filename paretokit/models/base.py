@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
+from paretokit.models.taps import Coverage
 from paretokit.shapes import Tensor
 
 __all__ = ["Base", "checksum", "named_weights", "weights_hash"]
@@ -23,8 +24,8 @@ _PEFT_PREFIX = "base_model.model."
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
 
-    `description` is what to print beside results; `hash`, `sharing` and `projection` are filled in by the policy that first
-    asks for them.
+    `description` is what to print beside results; `hash`, `sharing`, `projection` and `coverage` are filled in by the policy
+    that first asks for them.
     """
 
     def __init__(self, name: str, read: Callable[[], PreTrainedModel], *, description: str) -> None:
@@ -35,6 +36,7 @@ class Base:
         self.hash: str | None = None
         self.sharing: Sharing | None = None
         self.projection: Projection | None = None
+        self.coverage: Coverage | None = None
 
     def model(self) -> PreTrainedModel:
         """Return the untouched base model, frozen; read from its source at the first call and kept after that."""

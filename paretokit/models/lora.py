@@ -11,6 +11,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 
 from paretokit.errors import ConfigError
 
-__all__ = ["ADAPTER", "FIELDS", "attach", "default_config", "lora_layers", "merged", "portable_name", "reset"]
+__all__ = ["ADAPTER", "FIELDS", "attach", "default_config", "lora_layers", "merged", "portable_name", "reset", "switched_off"]
 
 ADAPTER = "default"
 RANK, ALPHA = 16, 32
@@ -96,6 +97,17 @@ def reset(model: torch.nn.Module, *, generator: torch.Generator) -> None:
         drawn = torch.rand(down.shape, generator=generator, dtype=torch.float32)  # on CPU: equal on every device
         down.copy_((2 * drawn - 1) * bound)
         up.zero_()
+
+
+@contextmanager
+def switched_off(model: PeftModel) -> Iterator[None]:
+    """Run the model without its adapter: what PeftModel.disable_adapter does, without its look at the whole model's state."""
+    adapters = cast(Any, model.base_model)
+    adapters.disable_adapter_layers()
+    try:
+        yield
+    finally:
+        adapters.enable_adapter_layers()
 
 
 def portable_name(name: str) -> str:

@@ -7,8 +7,8 @@ Imports: torch, transformers, peft, the ground modules, `maths.logps`, `projecti
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +17,11 @@ from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import DataError, ModelError
-from paretokit.maths.logps import projected_logps, sum_by_sequence, token_logps
-from paretokit.models import lora, saving
+from paretokit.maths.logps import sum_by_sequence, token_logps
+from paretokit.models import lora, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
-from paretokit.models.projection import Projection, backbone, projection
+from paretokit.models.compute import Compute, checkpointed
+from paretokit.models.projection import Projection, Scorer, backbone, projection
 from paretokit.models.sharing import Sharing, probe
 from paretokit.rows import Rows, alike, pad_rows, visible
 from paretokit.shapes import Bool, Float, Float64, Int, Tensor
@@ -50,9 +51,12 @@ class Policy:
         self.base = base
         self.source = source
         self.adapter = adapter
+        self.compute = Compute()
         self.heads: tuple[str, ...] = ()
         self.trainable = {lora.portable_name(n): p for n, p in model.named_parameters() if p.requires_grad}
         self._stamps = self._stamp() if at_base else None
+        self._scorer: Scorer | None = None
+        self._compiled: dict[str, Any] = {}
 
     @property
     def description(self) -> str:
@@ -98,6 +102,31 @@ class Policy:
             self.base.projection = projection(self.model)
         return self.base.projection
 
+    @property
+    def coverage(self) -> taps.Coverage:
+        """Whether one backward pass gives the gradients of every objective; found out once for all forks."""
+        if self.compute.compiler is not None:
+            return taps.Coverage(False, "the model is compiled, and its modules cannot be listened to", {})
+        if self.base.coverage is None:
+            plain, self.compute = self.compute, Compute()  # what modules use which weights does not depend on it
+            try:
+                self.base.coverage = taps.probe(
+                    self.model,
+                    self.trainable,
+                    lambda rows: self.token_logps(rows, shared=True),
+                    self.tapped,
+                    config=self.model.config.get_text_config(),
+                    device=self.device,
+                )
+            finally:
+                self.compute = plain
+        return self.base.coverage
+
+    def tapped(self, listening: taps.Taps) -> AbstractContextManager[None]:
+        """Return the context in which `listening` hears of every use of the trainable weights."""
+        scorer = self._own_scorer() if self.projection.exact else None
+        return taps.tapped(self.model, scorer, listening)
+
     def token_logps(self, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
 
@@ -120,7 +149,7 @@ class Policy:
         base read again from its source. Batches are made of responses of like length; the order is that of the input.
         """
         if reference and isinstance(self.model, PeftModel):
-            with self.model.disable_adapter():
+            with lora.switched_off(self.model):
                 return self._summed(self.model, prompts, responses, batch_size=batch_size)
         model = self.base.model() if reference and not self._intact() else self.model
         return self._summed(model, prompts, responses, batch_size=batch_size)
@@ -236,10 +265,31 @@ class Policy:
         if not self.projection.exact:
             with _only(model, predicting):
                 return token_logps(model(**inputs).logits[0], targets)
-        hidden = backbone(model)(**inputs).last_hidden_state.flatten(0, 1)[predicting]
-        head = cast(torch.nn.Linear, model.get_output_embeddings())
-        how = self.projection
-        return projected_logps(hidden, head.weight, targets, bias=head.bias, scale=how.scale, cap=how.cap)
+        with self._running(model) as run:
+            hidden = run(**inputs).last_hidden_state.flatten(0, 1)[predicting]
+        scorer = self._own_scorer() if model is self.model else Scorer(_head(model), self.projection)
+        return scorer(hidden.to(self.compute.dtype or hidden.dtype), targets)[0]
+
+    @contextmanager
+    def _running(self, model: PreTrainedModel | PeftModel) -> Iterator[Callable[..., Any]]:
+        """The backbone of a model, to be called as `compute` says."""
+        run: Any = backbone(model)
+        how = self.compute
+        with ExitStack() as stack:
+            if how.dtype is not None:
+                stack.enter_context(torch.autocast(self.device.type, dtype=how.dtype))
+            if how.checkpointing and torch.is_grad_enabled():
+                stack.enter_context(checkpointed(run))
+            if how.compiler is not None and model is self.model:
+                if how.compiler not in self._compiled:
+                    self._compiled[how.compiler] = torch.compile(run, backend=how.compiler, dynamic=True)
+                run = self._compiled[how.compiler]
+            yield run
+
+    def _own_scorer(self) -> Scorer:
+        if self._scorer is None:
+            self._scorer = Scorer(_head(self.model), self.projection)
+        return self._scorer
 
     def _stamp(self) -> list[int]:
         """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""
@@ -248,6 +298,10 @@ class Policy:
     def _intact(self) -> bool:
         """Whether the model without its adapter is still the base."""
         return self._stamps == self._stamp()
+
+
+def _head(model: PreTrainedModel | PeftModel) -> torch.nn.Linear:
+    return cast(torch.nn.Linear, model.get_output_embeddings())
 
 
 def _inputs(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool) -> dict[str, Any]:

@@ -11,9 +11,10 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from paretokit.shapes import Tensor
+from paretokit.maths.logps import projected
+from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["Projection", "backbone", "projection"]
+__all__ = ["Projection", "Scorer", "backbone", "projection"]
 
 _NOISE = 1e-2  # of the spread of the logits; half precision rounds them by less
 
@@ -25,6 +26,28 @@ class Projection(NamedTuple):
     reason: str  # why the model's own head is used instead; "" where it is not
     scale: float
     cap: float | None
+
+
+class Scorer(torch.nn.Module):
+    """Log-probabilities of targets from hidden states, by a model's output projection; a module, so that it can be hooked."""
+
+    def __init__(self, head: torch.nn.Linear, how: Projection) -> None:
+        super().__init__()
+        self.head = head
+        self.how = how
+
+    def weights(self, hidden: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "V D"], Float[Tensor, " V"] | None]:
+        """Return weight and bias in the precision in which they meet the hidden states: the lower one of both."""
+        weight, bias = self.head.weight, self.head.bias
+        dtype = min(hidden.dtype, weight.dtype, key=lambda dtype: dtype.itemsize)
+        return weight.to(dtype), None if bias is None else bias.to(dtype)
+
+    def forward(
+        self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Return what `maths.logps.projected` does."""
+        weight, bias = self.weights(hidden)
+        return projected(hidden.to(weight.dtype), weight, targets, bias=bias, scale=self.how.scale, cap=self.how.cap)
 
 
 def backbone(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

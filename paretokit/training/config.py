@@ -12,6 +12,8 @@ from paretokit.errors import ConfigError, suggestion
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
+NON_FINITE = ("stop", "skip")
+AUTOCASTS = ("bfloat16", "float16")
 
 
 def _option(default: Any, description: str, *, check: Callable[[Any], bool], expected: str) -> Any:
@@ -110,6 +112,30 @@ class TrainConfig:
     )
     seed: int = _option(
         0, "seed of adapter initialisation, data order and method", check=_whole(0), expected="a whole number >= 0"
+    )
+    on_non_finite: str = _option(
+        "stop",
+        "a step whose loss or gradient is not finite: stop with an error, or skip it; it is never taken",
+        check=lambda value: value in NON_FINITE,
+        expected=f"one of {', '.join(NON_FINITE)}",
+    )
+    checkpointing: bool = _option(
+        False,
+        "keep each layer's inputs alone and compute it once more in the backward pass: less memory, more time",
+        check=lambda value: isinstance(value, bool),
+        expected="true or false",
+    )
+    autocast: str | None = _option(
+        None,
+        "precision of the matrix products, by torch.autocast: bfloat16 or float16 (default: as the model is)",
+        check=_optional(lambda value: value in AUTOCASTS),
+        expected=f"one of {', '.join(AUTOCASTS)}, or nothing",
+    )
+    compiler: str | None = _option(
+        None,
+        "compile the model with this backend of torch.compile, such as inductor; then each objective has a backward pass",
+        check=_optional(lambda value: isinstance(value, str) and bool(value)),
+        expected="the name of a backend, or nothing",
     )
     threads: int | None = _option(
         None,

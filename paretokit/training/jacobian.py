@@ -2,24 +2,24 @@
 
 One forward pass gives the margins of P pairs; a DPO-type loss sees a pair only through its margin, so g_i = sum_b c_ib h_b
 with the slope c_ib = dL_i / d margin_b, known after the forward pass, and h_b = grad margin_b, the same for all objectives.
-Where all that is trained are linear layers inside the rows, as with LoRA, one backward pass gives every h_b in a form that
-is contracted per objective layer by layer (`row_contraction`); otherwise each objective has a backward pass of its own over
+One backward pass of the sum of the margins therefore serves all of them: every h_b is contracted with the slopes where it
+arises (`models.taps`). Where that would miss a weight (`Policy.coverage`), each objective has a backward pass of its own over
 the shared graph (`separate_passes`). Both are exact. Rows of micro-batches are added, and the Gramian is taken once, of the
 sum. Imports: `maths`, `texts`; `models` and `preferences` by value.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import reduce
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
+from paretokit.maths.contraction import layout
 from paretokit.maths.gramian import gramian
 from paretokit.maths.logps import sum_by_sequence
-from paretokit.maths.losses import dpo
+from paretokit.maths.losses import dpo, dpo_slopes
 from paretokit.models.policy import Policy
-from paretokit.preferences.pack import Batch, make_batch
+from paretokit.models.taps import Taps, on_device
+from paretokit.preferences.pack import Batch, Pass, make_batch
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.texts import EncodedPair
 
@@ -43,10 +43,19 @@ def batch_for(
     labels: Float[Tensor, "m P"],
     reference: Float[Tensor, " P"],
     pair_ids: Int[Tensor, " P"],
+    *,
+    placed: Pass | None = None,
 ) -> Batch:
-    """Return the batch of the pairs on the policy's device; each pair shares its prompt where the policy allows it."""
-    shared = policy.sharing.allows(max(pair.longest for pair in pairs))
-    return make_batch(pairs, labels, reference, pair_ids, shared=shared).to(policy.device)
+    """Return the batch of the pairs, on the CPU. `placed` says in which rows they stand, the pairs being those of the rows in
+    order; by default a row per pair, or two where the policy does not allow one."""
+    if placed is None:
+        shared = policy.sharing.allows(max(pair.longest for pair in pairs))
+        return make_batch(pairs, labels, reference, pair_ids, shared=shared)
+    rows, start = [], 0
+    for row in placed.rows:
+        rows.append(range(start, start + len(row)))
+        start += len(row)
+    return make_batch(pairs, labels, reference, pair_ids, shared=placed.shared, rows=rows)
 
 
 def margins(policy: Policy, batch: Batch) -> Float[Tensor, " P"]:
@@ -56,108 +65,69 @@ def margins(policy: Policy, batch: Batch) -> Float[Tensor, " P"]:
     return sums[:count] - sums[count:] - batch.reference.to(sums.dtype)
 
 
-def objective_jacobian(policy: Policy, batch: Batch, *, beta: float, judged: Int[Tensor, " m"]) -> Jacobian:
-    """Return the losses of a batch and the gradient of each objective's mean loss.
+def objective_jacobian(
+    policy: Policy, batch: Batch, *, beta: float, judged: Int[Tensor, " m"], separate: bool = False
+) -> Jacobian:
+    """Return the losses of a batch and the gradient of each objective's mean loss, on the policy's device.
 
     L_i = sum over the pairs judged on i of -log sigmoid(beta * label * margin), divided by `judged[i]`: the number of pairs
     judged on i in the *whole* optimizer batch, so that the rows of micro-batches add up to those of the big batch. An
-    objective without a judged pair in this batch gets a zero row. Source: RACO (arXiv 2602.02495), section 3.
+    objective without a judged pair in this batch gets a zero row. `batch` and `judged` belong on the CPU: from there they are
+    sent once. `separate` asks for a backward pass per objective, which is taken anyway where `policy.coverage` says so.
+    Source: RACO (arXiv 2602.02495), section 3.
     """
     parameters = list(policy.trainable.values())
-    with recorded(policy) as calls:
-        delta = margins(policy, batch)
-    at = delta.detach().requires_grad_()
-    losses = dpo(at, batch.labels.to(at.dtype), beta=beta)
-    slopes = torch.stack([torch.autograd.grad(row.sum(), at, retain_graph=True)[0] for row in losses])
-    slopes = slopes / judged.clamp(min=1)[:, None]  # c_ib = dL_i / d margin_b, [m, P]
-    rows = row_contraction(parameters, delta, slopes[:, batch.pair], calls)
-    if rows is None:
-        rows = separate_passes(parameters, delta, slopes)
-    return Jacobian(losses.detach(), delta.detach(), rows)
+    scales = [1 / max(count, 1) for count in judged.tolist()]
+    here = batch.to(policy.device)
+    if separate or not policy.coverage.exact:
+        delta = margins(policy, here)
+        losses, slopes = _outer(delta, here, beta=beta)
+        weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
+        present = [bool(row.nan_to_num().any()) for row in batch.labels.cpu()]
+        return Jacobian(losses, delta.detach(), separate_passes(parameters, delta, weights, present=present))
+    labels, count = batch.labels.cpu(), batch.labels.shape[1]
+    read, scored = (on_device(layout(owner.cpu(), labels), policy.device) for owner in (batch.owner, batch.sequence % count))
+    taps = Taps(parameters, read=read, scored=scored, count=len(labels), axes=policy.coverage.axes)
+    with policy.tapped(taps):
+        delta = margins(policy, here)
+        losses, slopes = _outer(delta, here, beta=beta)
+        weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
+        return Jacobian(losses, delta.detach(), taps.rows(delta.sum(), weights, scales=scales))
+
+
+def _outer(delta: Float[Tensor, " P"], batch: Batch, *, beta: float) -> tuple[Float[Tensor, "m P"], Float[Tensor, "m P"]]:
+    """The losses, and their slopes not yet divided by the number of judged pairs."""
+    at, labels = delta.detach(), batch.labels.to(delta.dtype)
+    return dpo(at, labels, beta=beta), dpo_slopes(at, labels, beta=beta)
 
 
 def separate_passes(
-    parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"]
+    parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"], *, present: Sequence[bool]
 ) -> tuple[Tensor, ...]:
-    """Return the rows by one backward pass per objective; an objective whose slopes are all zero needs none."""
+    """Return the rows by one backward pass per objective; one that is not `present`, whose slopes are all 0, needs none."""
     rows = tuple(parameter.new_zeros((len(slopes), *parameter.shape)) for parameter in parameters)
-    present = slopes.any(dim=1).nonzero().flatten().tolist()
-    for index in present:
-        last = index == present[-1]
-        gradients = torch.autograd.grad(delta, parameters, slopes[index], retain_graph=not last, allow_unused=True)
+    wanted = [index for index, here in enumerate(present) if here]
+    for index in wanted:
+        keep = index != wanted[-1]
+        gradients = torch.autograd.grad(delta, parameters, slopes[index], retain_graph=keep, allow_unused=True)
         for row, gradient in zip(rows, gradients, strict=True):
             if gradient is not None:
                 row[index] = gradient
     return rows
 
 
-class Call(NamedTuple):
-    """One use of a trainable linear layer in a forward pass: y = x W'."""
-
-    weight: Tensor  # [out, in]
-    inputs: Tensor  # x, [R, T, in]
-    outputs: Tensor  # y, [R, T, out]
-
-
-@contextmanager
-def recorded(policy: Policy) -> Iterator[list[Call]]:
-    """Note the calls of the linear layers that hold trainable weights."""
-    trainable = {id(parameter) for parameter in policy.trainable.values()}
-    calls: list[Call] = []
-
-    def note(module: torch.nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
-        assert isinstance(module, torch.nn.Linear)
-        calls.append(Call(module.weight, inputs[0].detach(), outputs))
-
-    layers = [part for part in policy.model.modules() if isinstance(part, torch.nn.Linear) and id(part.weight) in trainable]
-    hooks = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
+def accumulate(total: Jacobian | None, part: Jacobian) -> Jacobian:
+    """Return the Jacobian of the union of disjoint micro-batches: pairs joined, rows added. The rows of `total` are reused."""
+    if total is None:
+        return part
+    rows = tuple(row.add_(other) for row, other in zip(total.rows, part.rows, strict=True))
+    return Jacobian(torch.cat([total.losses, part.losses], dim=1), torch.cat([total.margins, part.margins]), rows)
 
 
-def row_contraction(
-    parameters: Sequence[Tensor],
-    delta: Float[Tensor, " P"],
-    slopes: Float[Tensor, "m R"],
-    calls: Sequence[Call],
-) -> tuple[Tensor, ...] | None:
-    """Return the rows by one backward pass for all objectives, or None where they cannot be had that way.
-
-    `slopes` holds in column r the slopes of the pair that row r belongs to. With unit cotangent on every margin, a linear
-    layer's output gradient d in row r is that of the row's own pair, so dW_i = sum_r c_ir d_r' x_r: one [out, in] matrix per
-    row, weighted per objective. It needs every trainable parameter to be the weight of a linear layer called once, on
-    [R, T, in], with no row of two pairs. Source: RACO notes, section 10, "one backward for all objectives".
-    """
-    by_weight = {id(call.weight): call for call in calls}
-    plain = len(by_weight) == len(calls) == len(parameters) and all(id(p) in by_weight for p in parameters)
-    if not plain or any(
-        call.inputs.dim() != 3 or len(call.inputs) != slopes.shape[1] or not call.outputs.requires_grad for call in calls
-    ):
-        return None
-    ordered = [by_weight[id(parameter)] for parameter in parameters]
-    outputs = [call.outputs for call in ordered]
-    gradients = torch.autograd.grad(delta.sum(), outputs, allow_unused=True)
-    rows = []
-    for call, gradient in zip(ordered, gradients, strict=True):
-        if gradient is None:
-            rows.append(call.weight.new_zeros((len(slopes), *call.weight.shape)))
-            continue
-        outer = gradient.to(call.weight.dtype).transpose(1, 2) @ call.inputs.to(call.weight.dtype)  # [R, out, in]
-        rows.append((slopes.to(outer.dtype) @ outer.flatten(1)).view(len(slopes), *call.weight.shape))
-    return tuple(rows)
-
-
-def add(parts: Sequence[Jacobian]) -> Jacobian:
-    """Return the Jacobian of the union of disjoint micro-batches: pairs joined, rows added."""
-
-    def joined(left: Jacobian, right: Jacobian) -> Jacobian:
-        return Jacobian(
-            torch.cat([left.losses, right.losses], dim=1),
-            torch.cat([left.margins, right.margins]),
-            tuple(a + b for a, b in zip(left.rows, right.rows, strict=True)),
-        )
-
-    return reduce(joined, parts)
+def on_host(jacobian: Jacobian) -> tuple[Float[Tensor, "m P"], Float[Tensor, " P"], Float[Tensor, "m m"]]:
+    """Return losses, margins and Gramian on the CPU, by one copy: the only wait for the device in a step."""
+    parts = (jacobian.losses, jacobian.margins, jacobian.gram)
+    whole = torch.cat([part.flatten() for part in parts]).cpu()
+    flat = whole.split([part.numel() for part in parts])
+    losses, margins, gram = (found.view(part.shape) for found, part in zip(flat, parts, strict=True))
+    return losses, margins, gram

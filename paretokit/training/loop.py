@@ -9,25 +9,28 @@ leaving the `for` stops the training with everything learnt so far kept in the p
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import torch
 
-from paretokit.errors import ConfigError, NonFiniteError
+from paretokit.errors import ConfigError, MemoryLimitError, ModelError, NonFiniteError
 from paretokit.maths.gramian import combine as weighted_sum
 from paretokit.maths.gramian import cosines, norms
 from paretokit.maths.losses import judged as judged_pairs
 from paretokit.maths.losses import reduce as mean_losses
+from paretokit.maths.raco import Combination
 from paretokit.maths.simplex import resolve as resolve_weights
+from paretokit.models.compute import Compute, out_of_memory
 from paretokit.models.policy import Policy
+from paretokit.preferences.pack import Packing, packing
 from paretokit.preferences.records import Preferences
-from paretokit.rows import alike
-from paretokit.shapes import Float, Tensor
+from paretokit.shapes import Float, Int, Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training import methods
 from paretokit.training.config import TrainConfig, learning_rate
 from paretokit.training.encode import encode_preferences
-from paretokit.training.jacobian import Jacobian, add, batch_for, objective_jacobian
+from paretokit.training.jacobian import Jacobian, accumulate, batch_for, objective_jacobian, on_host
 from paretokit.training.methods import Schedule, Weights
 from paretokit.training.records import StepRecord
 from paretokit.training.references import References, missing, reference_margins
@@ -84,6 +87,7 @@ def iter_steps(
     name, function = methods.resolve(method, config)
     schedule = weights if callable(weights) else lambda step: weights
     resolve_weights(schedule(1), preferences.objectives)
+    policy.compute = compute_of(config)
     _check(policy, preferences, config=config)
     pairs = encode_preferences(policy, preferences, max_length=config.max_length)
     references = {} if references is None else references
@@ -108,54 +112,53 @@ def _run(
 ) -> Iterator[tuple[StepRecord, TrainState]]:
     parameters = policy.trainable
     policy.model.eval()  # no dropout: the policy is compared with its reference
+    size = config.pairs_per_backward or config.pairs_per_step
     for step in range(first, config.steps + 1):
         drawn = order(len(pairs), step=step, size=config.pairs_per_step, seed=config.seed)
-        size = config.pairs_per_backward or len(drawn)
-        groups = alike([pairs[i].tokens for i in drawn], size=size, budget=config.tokens_per_backward)
-        chosen = [drawn[i] for group in groups for i in group]
+        read = [pairs[index] for index in drawn]
+        plan = packing(read, allows=policy.sharing.allows, size=size, budget=config.tokens_per_backward)
+        chosen = [drawn[index] for one in plan.passes for index in one.pairs]
         labels = preferences.labels[:, chosen]
         counts = judged_pairs(labels)
-        reference = reference_margins(policy, [pairs[i] for i in chosen], references)
-        parts, start = [], 0
-        for group in groups:
-            part = slice(start, start + len(group))
-            start = part.stop
-            ids = torch.tensor(chosen[part])
-            batch = batch_for(policy, [pairs[i] for i in chosen[part]], labels[:, part], reference[part], ids)
-            parts.append(objective_jacobian(policy, batch, beta=config.beta, judged=counts.to(policy.device)))
-        jacobian = add(parts)
-        gram = jacobian.gram.cpu()
-        _check_finite(jacobian, gram, labels, chosen, preferences.objectives, step=step)
-
         w = torch.tensor(resolve_weights(schedule(step), preferences.objectives), dtype=torch.float64)
-        generator = torch.Generator().manual_seed(stream(config.seed, "method", step))
-        result = methods.combine(function, gram, w, generator=generator)
-        update_norm = _norm(gram, result.coefficients)
-        scale = min(1.0, config.max_grad_norm / update_norm) if update_norm > 0 else 1.0
-        rate = learning_rate(config, step=step)
-        update = weighted_sum(jacobian.rows, result.coefficients * scale)
-        for parameter, gradient in zip(parameters.values(), update, strict=True):
-            parameter.grad = gradient
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        with _memory(plan, config=config, step=step):
+            reference = reference_margins(policy, [pairs[i] for i in chosen], references)
+            jacobian = _gradients(policy, pairs, plan, chosen, labels, reference, counts, beta=config.beta)
+            losses, margins, gram = on_host(jacobian)
+            problem = _not_finite(losses, margins, gram, labels, chosen, preferences.objectives)
+            if problem and config.on_non_finite == "stop":
+                raise NonFiniteError(f"step {step}, {problem} The step was not taken. {_REMEDY}")
+            rate = learning_rate(config, step=step)
+            if problem:
+                result, scale, update_norm = _nothing(w), 0.0, 0.0
+            else:
+                generator = torch.Generator().manual_seed(stream(config.seed, "method", step))
+                result = methods.combine(function, gram, w, generator=generator)
+                update_norm = _norm(gram, result.coefficients)
+                scale = min(1.0, config.max_grad_norm / update_norm) if update_norm > 0 else 1.0
+                update = weighted_sum(jacobian.rows, result.coefficients * scale)
+                for parameter, gradient in zip(parameters.values(), update, strict=True):
+                    parameter.grad = gradient
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
 
         record = StepRecord(
             step=step,
             method=name,
             objectives=preferences.objectives,
             weights=tuple(w.tolist()),
-            losses=_losses(jacobian, counts),
-            judged=tuple(int(count) for count in counts.tolist()),
+            losses=_losses(losses, counts),
+            judged=tuple(counts.tolist()),
             ties=tuple((labels == 0).sum(dim=1).tolist()),
-            margins=tuple(jacobian.margins.tolist()),
+            margins=tuple(margins.tolist()),
             gradient_norms=tuple(norms(gram).tolist()),
             cosines=tuple(tuple(row) for row in cosines(gram).tolist()),
             mixture=tuple(result.mixture.tolist()),
             clipped=tuple(result.clipped.tolist()),
             coefficients=tuple(result.coefficients.tolist()),
-            gap=float(result.gap),
+            gap=_number(result.gap),
             preferred_norm=_norm(gram, w),
             correction_norm=_norm(gram, result.coefficients - w),
             update_norm=update_norm,
@@ -163,8 +166,67 @@ def _run(
             learning_rate=rate,
             pairs=len(chosen),
             tokens=sum(pairs[i].tokens for i in chosen),
+            positions=plan.positions,
+            backward_passes=len(plan.passes) * (1 if policy.coverage.exact else len(labels)),
+            skipped=bool(problem),
         )
+        del jacobian
         yield record, TrainState(step, _optimizer_state(policy, optimizer))
+
+
+_REMEDY = "Lower learning_rate or beta, or look at these pairs."
+
+
+def _gradients(
+    policy: Policy,
+    pairs: Sequence[EncodedPair],
+    plan: Packing,
+    chosen: Sequence[int],
+    labels: Float[Tensor, "m P"],
+    reference: Float[Tensor, " P"],
+    counts: Int[Tensor, " m"],
+    *,
+    beta: float,
+) -> Jacobian:
+    """The gradients of a step, over its passes; `chosen`, labels and reference are in the order of the plan."""
+    total, start = None, 0
+    for one in plan.passes:
+        part = slice(start, start + len(one.pairs))
+        start = part.stop
+        ids = torch.tensor(chosen[part])
+        batch = batch_for(policy, [pairs[i] for i in chosen[part]], labels[:, part], reference[part], ids, placed=one)
+        total = accumulate(total, objective_jacobian(policy, batch, beta=beta, judged=counts))
+    assert total is not None, "a step has pairs"
+    return total
+
+
+@contextmanager
+def _memory(plan: Packing, *, config: TrainConfig, step: int) -> Iterator[None]:
+    """Say what would need less memory where there is too little; nothing of the step has been done then."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        longest = max(sum(len(row) for row in one.rows) for one in plan.passes)
+        remedies = [] if config.checkpointing else ["checkpointing=True"]
+        if longest > 1:
+            remedies.append(f"pairs_per_backward={max(1, longest // 2)}")
+        remedies.append(f"tokens_per_backward={max(1, config.tokens_per_backward // 2)} or a smaller max_length")
+        reason = str(error).split("\n")[0][:160]
+    else:
+        return
+    # outside of the handler: the error's frames hold what the memory is full of
+    raise MemoryLimitError(
+        f"step {step}: found too little memory for a pass of {longest} pairs ({reason}), expected to read the step in "
+        f"{len(plan.passes)} passes. The policy is as it was before the step. The same update needs less memory with "
+        f"{', '.join(remedies)}."
+    )
+
+
+def compute_of(config: TrainConfig) -> Compute:
+    """Return how a configuration asks for the model to be run."""
+    return Compute(config.autocast, config.compiler, config.checkpointing)
 
 
 def order(total: int, *, step: int, size: int, seed: int) -> list[int]:
@@ -196,16 +258,40 @@ def stream(seed: int, purpose: str, index: int) -> int:
 
 def _norm(gram: Float[Tensor, "m m"], coefficients: Float[Tensor, " m"]) -> float:
     """|sum_i a_i g_i| = sqrt(a'Ga), with rounding below zero taken as zero."""
-    a = coefficients.to(torch.float64)
-    return math.sqrt(max(float(a @ gram.to(torch.float64) @ a), 0.0))
+    a, rows = coefficients.tolist(), gram.tolist()
+    square = math.fsum(x * y * value for x, row in zip(a, rows, strict=True) for y, value in zip(a, row, strict=True))
+    return math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.nan
 
 
-def _losses(jacobian: Jacobian, counts: Tensor) -> tuple[float, ...]:
-    means = mean_losses(jacobian.losses.cpu(), judged=counts)
+def _number(value: Float[Tensor, ""]) -> float:
+    """The number in a tensor on the CPU."""
+    (number,) = value.reshape(1).tolist()
+    return number
+
+
+def _losses(losses: Float[Tensor, "m P"], counts: Int[Tensor, " m"]) -> tuple[float, ...]:
+    means = mean_losses(losses, judged=counts)
     return tuple(mean if count else math.nan for mean, count in zip(means.tolist(), counts.tolist(), strict=True))
 
 
+def _nothing(weights: Float[Tensor, " m"]) -> Combination:
+    """The combination of a step that is not taken."""
+    unknown = torch.tensor(math.nan, dtype=torch.float64)
+    return Combination(torch.zeros_like(weights), weights, weights, unknown, unknown)
+
+
 def _check(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> None:
+    devices = sorted({str(weight.device) for weight in policy.model.parameters()})
+    if len(devices) > 1:
+        raise ConfigError(
+            f"policy: found weights on {', '.join(devices)}, expected all on one device. Load the model with device='cuda' or "
+            "device='cpu'; a model spread over devices is not supported."
+        )
+    if policy.model.get_output_embeddings() is None:
+        raise ModelError(
+            f"policy {policy.source!r}: found no output projection (get_output_embeddings() is None), expected one that maps "
+            "hidden states to logits. Use a causal language model."
+        )
     if not policy.trainable:
         raise ConfigError(
             f"policy: found nothing trainable (adapter={policy.adapter!r}), expected an adapter or full fine-tuning. "
@@ -220,18 +306,22 @@ def _check(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> 
         )
 
 
-def _check_finite(
-    jacobian: Jacobian, gram: Tensor, labels: Tensor, chosen: Sequence[int], objectives: Sequence[str], *, step: int
-) -> None:
-    """Raise before anything has changed; name the objective, the step and the pairs."""
-    bad_pairs = (~torch.isfinite(jacobian.margins)).nonzero().flatten().tolist()
-    for index, objective in enumerate(objectives):
-        if not bool(torch.isfinite(gram[index, index])) or not bool(torch.isfinite(jacobian.losses[index]).all()):
-            where = [chosen[i] for i in bad_pairs] or [chosen[i] for i in labels[index].isfinite().nonzero().flatten().tolist()]
-            raise NonFiniteError(
-                f"step {step}, objective {objective!r}: found a loss or gradient that is not finite, in the pairs {where}. "
-                "The step was not taken. Lower learning_rate or beta, or look at these pairs."
-            )
+def _not_finite(
+    losses: Float[Tensor, "m P"],
+    margins: Float[Tensor, " P"],
+    gram: Float[Tensor, "m m"],
+    labels: Float[Tensor, "m P"],
+    chosen: Sequence[int],
+    objectives: Sequence[str],
+) -> str:
+    """The first objective whose loss or gradient is not finite, and the pairs that may be the reason; "" where all are."""
+    bad = [pair for pair, margin in zip(chosen, margins.tolist(), strict=True) if not math.isfinite(margin)]
+    rows = zip(objectives, losses.tolist(), gram.diagonal().tolist(), labels.tolist(), strict=True)
+    for objective, values, square, verdicts in rows:
+        if not math.isfinite(square) or not all(map(math.isfinite, values)):
+            where = bad or [pair for pair, verdict in zip(chosen, verdicts, strict=True) if math.isfinite(verdict)]
+            return f"objective {objective!r}: found a loss or gradient that is not finite, in the pairs {where}."
+    return ""
 
 
 def _optimizer(policy: Policy, *, config: TrainConfig, resume: TrainState | None) -> torch.optim.Optimizer:

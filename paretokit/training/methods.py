@@ -4,6 +4,7 @@ A method never sees a model: it maps the Gramian G [m, m] and the weights w [m] 
 sum_i a_i g_i. Any function of that form can stand in for a name. Imports: `maths`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -111,9 +112,10 @@ def combine(
             f"combination: found coefficients of shape {tuple(result.coefficients.shape)}, expected {tuple(weights.shape)}, "
             "one per objective. Return a vector from the function passed as `method`."
         )
-    if not bool(torch.isfinite(result.coefficients).all()):
+    found = result.coefficients.tolist()  # numbers, not tensors: nothing here may wait for a device
+    if not all(map(math.isfinite, found)):
         raise NonFiniteError(
-            f"combination: found the coefficients {result.coefficients.tolist()}, expected finite numbers. "
+            f"combination: found the coefficients {found}, expected finite numbers. "
             "Look at the Gramian that the method received; see `gram` of objective_jacobian."
         )
     return result

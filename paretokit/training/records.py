@@ -43,7 +43,10 @@ class StepRecord:
     norm_scale: float  # factor of the gradient-norm clip, 1 where it did not act
     learning_rate: float
     pairs: int
-    tokens: int  # tokens read by the policy in this step, padding not counted
+    tokens: int  # tokens of the pairs of this step, a prompt counted once per response, padding not counted
+    positions: int | None = None  # positions that were computed: tokens, a shared prompt counted once, and padding
+    backward_passes: int | None = None  # one per micro-batch; one per objective where one is not enough for all
+    skipped: bool = False  # the step was not taken, since a loss or gradient was not finite
     wall_time: float | None = None  # seconds since training began; filled in by experiments
     tokens_per_second: float | None = None  # filled in by experiments
 
@@ -60,7 +63,7 @@ class StepRecord:
         return cls(**{name: _value(name, value) for name, value in known.items()})
 
 
-_NULLABLE = {"wall_time", "tokens_per_second"}
+_NULLABLE = {"wall_time", "tokens_per_second", "positions", "backward_passes"}
 
 
 def _plain(value: Any) -> Any:

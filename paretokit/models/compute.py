@@ -1,0 +1,62 @@
+"""How a model is run: in which precision, compiled or not, keeping activations or computing them again.
+
+None of it changes what is computed, except for the rounding of a lower precision. Imports: torch, transformers (its layers).
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from paretokit.errors import ModelError
+
+__all__ = ["Compute", "checkpointed", "out_of_memory"]
+
+
+class Compute(NamedTuple):
+    """How a policy runs its model; the default is as the model is."""
+
+    autocast: str | None = None  # precision of matrix products, such as "bfloat16", by torch.autocast
+    compiler: str | None = None  # backend of torch.compile, such as "inductor"
+    checkpointing: bool = False  # keep a layer's inputs alone, and compute it once more in the backward pass
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The precision that `autocast` names."""
+        return None if self.autocast is None else getattr(torch, self.autocast)
+
+
+@contextmanager
+def checkpointed(model: torch.nn.Module) -> Iterator[None]:
+    """Run the model's layers so that their activations are not kept; for the forward pass alone.
+
+    transformers does this in training mode only, which would switch dropout on as well.
+    """
+    layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not layers:
+        raise ModelError(
+            f"{type(model).__name__}: found no layers that can be computed once more (GradientCheckpointingLayer), expected "
+            "some. Set checkpointing=False."
+        )
+    with ExitStack() as stack:
+        for layer in layers:
+            plain = layer.forward
+            layer.forward = partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
+            stack.callback(layer.__dict__.pop, "forward")
+        yield
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or on the CPU.
+
+    >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("expected a tensor"))
+    (True, False)
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)  # the CPU's allocator has no error of its own
+    return isinstance(error, RuntimeError) and any(part in text for part in ("can't allocate memory", "not enough memory"))
