@@ -7,14 +7,15 @@ is to sum these products with the objectives' slopes, in the cheapest of three w
 Imports: torch, `shapes`. Source: RACO (arXiv 2602.02495); how one backward pass serves all objectives is our own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 
 from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["Layout", "Slopes", "contract", "contract_embedding", "contract_vectors", "layout", "slopes_at"]
+__all__ = ["Layout", "Piece", "Slopes", "contract", "contract_embedding", "contract_vectors", "layout", "slopes_at"]
 
 MOVED = 20  # multiplications and additions in the time in which one number is written or read: about that of a CPU
 _AT_ONCE = 2**25  # numbers of products that exist at a time
@@ -61,41 +62,57 @@ def layout(owner: Int[Tensor, " N"] | Int[Tensor, "R T"], labels: Float[Tensor, 
     ([0, 1, 2], (Piece(start=0, stop=3, lead=0),), [[1.0], [1.0]])
     """
     count = labels.shape[1]
-    signs = torch.nan_to_num(labels, nan=0.0).sign().T.tolist()
     groups: dict[tuple[float, ...], list[int]] = {}
-    for pair, pattern in enumerate(signs):
+    for pair, pattern in enumerate(torch.nan_to_num(labels, nan=0.0).sign().T.tolist()):
         if any(pattern):
             groups.setdefault(tuple(pattern), []).append(pair)
     ranked = [pair for members in groups.values() for pair in members]
-    rank = torch.full((count + 1,), count, dtype=torch.int64)
-    rank[ranked] = torch.arange(len(ranked))
-    rows = None
-    if owner.ndim == 2:
-        single = ((owner == owner.amax(dim=1, keepdim=True)) | (owner < 0)).all()
-        rows = owner.amax(dim=1) if bool(single) else None
-    owner = torch.where(owner < 0, count, owner).flatten()
-    place = rank[owner]
-    order = place.argsort(stable=True)[: int((place < count).sum())]
-    sizes = torch.bincount(place, minlength=count + 1).tolist()
-    pieces, columns, members, start = [], [], [], 0
+    ranks = [count] * (count + 1)
+    for rank, pair in enumerate(ranked):
+        ranks[pair] = rank
+    pair_of = torch.where(owner < 0, count, owner).flatten()
+    place = torch.tensor(ranks)[pair_of]
+    sizes = torch.bincount(place, minlength=count + 1).tolist()[:count]  # positions of the pairs, as ranked
+    pieces, columns, members = _pieces(groups, sizes, none=count)
+    return Layout(
+        owner=pair_of,
+        order=place.argsort(stable=True)[: sum(sizes)],
+        pieces=tuple(pieces),
+        signs=torch.tensor(columns).reshape(-1, len(labels)).T.contiguous(),
+        members=torch.tensor(members, dtype=torch.int64),
+        rows=_single(owner),
+    )
+
+
+def _pieces(
+    groups: Mapping[tuple[float, ...], Sequence[int]], sizes: Sequence[int], *, none: int
+) -> tuple[list[Piece], list[list[float]], list[int]]:
+    """The pieces of groups of pairs by their labels, with the column of `signs` and the member of each."""
+    pieces, columns, members, start, rank = [], [], [], 0, 0
     for pattern, pairs in groups.items():
-        lengths = [sizes[int(rank[pair])] for pair in pairs]
+        lengths = sizes[rank : rank + len(pairs)]
         total, used = sum(lengths), sorted({sign for sign in pattern if sign})
         if len(used) * (total + 2 * MOVED) <= total + 2 * MOVED * len(pairs):
             for sign in used:
                 pieces.append(Piece(start, start + total, pattern.index(sign)))
                 columns.append([float(other == sign) for other in pattern])
-                members.append(count)
+                members.append(none)
         else:
-            at = start
-            for pair, length in zip(pairs, lengths, strict=True):
-                pieces.append(Piece(at, at + length, None))
-                columns.append([0.0] * len(pattern))
-                members.append(pair)
-                at += length
-        start += total
-    mixing = torch.tensor(columns).reshape(-1, len(labels)).T.contiguous()
-    return Layout(owner, order, tuple(pieces), mixing, torch.tensor(members, dtype=torch.int64), rows)
+            stops = list(accumulate(lengths, initial=start))
+            pieces += [Piece(first, stop, None) for first, stop in pairwise(stops)]
+            columns += [[0.0] * len(pattern)] * len(pairs)
+            members += pairs
+        start, rank = start + total, rank + len(pairs)
+    return pieces, columns, members
+
+
+def _single(owner: Tensor) -> Int[Tensor, " R"] | None:
+    """The pair of each row; None where there are no rows, or some hold several pairs or none."""
+    if owner.ndim != 2:
+        return None
+    most = owner.amax(dim=1)
+    alone = ((owner == most[:, None]) | (owner < 0)).all() & (most >= 0).all()
+    return most if alone.tolist() else None
 
 
 def slopes_at(made: Layout, slopes: Float[Tensor, "m P"], *, scales: Sequence[float]) -> Slopes:

@@ -11,10 +11,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
+from traceback import clear_frames
+from typing import NamedTuple
 
 import torch
 
-from paretokit.errors import ConfigError, MemoryLimitError, ModelError, NonFiniteError
+from paretokit.errors import ConfigError, MemoryLimitError, ModelError, NonFiniteError, suggestion
 from paretokit.maths.gramian import combine as weighted_sum
 from paretokit.maths.gramian import cosines, norms
 from paretokit.maths.losses import judged as judged_pairs
@@ -110,7 +112,6 @@ def _run(
     optimizer: torch.optim.Optimizer,
     first: int,
 ) -> Iterator[tuple[StepRecord, TrainState]]:
-    parameters = policy.trainable
     policy.model.eval()  # no dropout: the policy is compared with its reference
     size = config.pairs_per_backward or config.pairs_per_step
     for step in range(first, config.steps + 1):
@@ -130,19 +131,14 @@ def _run(
                 raise NonFiniteError(f"step {step}, {problem} The step was not taken. {_REMEDY}")
             rate = learning_rate(config, step=step)
             if problem:
-                result, scale, update_norm = _nothing(w), 0.0, 0.0
+                taken = Update(_nothing(w), 0.0, 0.0)
             else:
-                generator = torch.Generator().manual_seed(stream(config.seed, "method", step))
-                result = methods.combine(function, gram, w, generator=generator)
-                update_norm = _norm(gram, result.coefficients)
-                scale = min(1.0, config.max_grad_norm / update_norm) if update_norm > 0 else 1.0
-                update = weighted_sum(jacobian.rows, result.coefficients * scale)
-                for parameter, gradient in zip(parameters.values(), update, strict=True):
-                    parameter.grad = gradient
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                generator = torch.Generator().manual_seed(stream(config.seed, "method", step))
+                result = methods.combine(function, gram, w, generator=generator)
+                taken = descend(policy, optimizer, jacobian.rows, gram, result, max_grad_norm=config.max_grad_norm)
+        result = taken.combination
 
         record = StepRecord(
             step=step,
@@ -161,8 +157,8 @@ def _run(
             gap=_number(result.gap),
             preferred_norm=_norm(gram, w),
             correction_norm=_norm(gram, result.coefficients - w),
-            update_norm=update_norm,
-            norm_scale=scale,
+            update_norm=taken.norm,
+            norm_scale=taken.scale,
             learning_rate=rate,
             pairs=len(chosen),
             tokens=sum(pairs[i].tokens for i in chosen),
@@ -172,6 +168,37 @@ def _run(
         )
         del jacobian
         yield record, TrainState(step, _optimizer_state(policy, optimizer))
+
+
+class Update(NamedTuple):
+    """What an optimizer step was given."""
+
+    combination: Combination
+    norm: float  # |sum_i a_i g_i|, before the norm clip
+    scale: float  # factor of the norm clip, 1 where it did not act
+
+
+def descend(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[Tensor],
+    gram: Float[Tensor, "m m"],
+    result: Combination,
+    *,
+    max_grad_norm: float,
+) -> Update:
+    """Take one optimizer step along sum_i a_i g_i, scaled down to `max_grad_norm`, and return what was done.
+
+    `rows` are the objectives' gradients, [m, *shape] per trainable weight; `gram` is their Gramian, on the CPU.
+    """
+    norm = _norm(gram, result.coefficients)
+    scale = min(1.0, max_grad_norm / norm) if norm > 0 else 1.0
+    update = weighted_sum(rows, result.coefficients * scale)
+    for parameter, gradient in zip(policy.trainable.values(), update, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return Update(result, norm, scale)
 
 
 _REMEDY = "Lower learning_rate or beta, or look at these pairs."
@@ -214,9 +241,10 @@ def _memory(plan: Packing, *, config: TrainConfig, step: int) -> Iterator[None]:
             remedies.append(f"pairs_per_backward={max(1, longest // 2)}")
         remedies.append(f"tokens_per_backward={max(1, config.tokens_per_backward // 2)} or a smaller max_length")
         reason = str(error).split("\n")[0][:160]
+        clear_frames(error.__traceback__)  # they hold what the memory is full of
+        error.__traceback__ = None
     else:
         return
-    # outside of the handler: the error's frames hold what the memory is full of
     raise MemoryLimitError(
         f"step {step}: found too little memory for a pass of {longest} pairs ({reason}), expected to read the step in "
         f"{len(plan.passes)} passes. The policy is as it was before the step. The same update needs less memory with "
@@ -291,6 +319,11 @@ def _check(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> 
         raise ModelError(
             f"policy {policy.source!r}: found no output projection (get_output_embeddings() is None), expected one that maps "
             "hidden states to logits. Use a causal language model."
+        )
+    if config.compiler is not None and config.compiler not in (known := torch._dynamo.list_backends(exclude_tags=())):
+        raise ConfigError(
+            f"compiler: found {config.compiler!r}, expected one of {', '.join(known)}.{suggestion(config.compiler, known)} "
+            "Change compiler in the TrainConfig or on the command line."
         )
     if not policy.trainable:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 
@@ -18,7 +19,10 @@ def test_every_field_is_documented_and_checked():
     for item in fields(TrainConfig):
         assert item.metadata["help"]
         assert item.metadata["expected"]
-        bad = "no such choice" if item.type is str else -1
+        if item.type is bool:  # what is none is stopped by the type checker of the tests already
+            assert not item.metadata["check"](-1)
+            continue
+        bad = "" if item.name == "compiler" else "no such choice" if str in (item.type, *get_args(item.type)) else -1
         with pytest.raises(ConfigError, match=f"^{item.name}: found "):
             TrainConfig(**{item.name: bad})
 
@@ -35,6 +39,9 @@ def test_every_field_is_documented_and_checked():
         ("learning_rate", float("inf"), "learning_rate: found inf, expected a number > 0."),
         ("optimizer", "adam", "optimizer: found 'adam', expected one of adamw, sgd."),
         ("schedule", "step", "schedule: found 'step', expected one of cosine, linear, constant."),
+        ("autocast", "float8", "autocast: found 'float8', expected one of bfloat16, float16, or nothing."),
+        ("compiler", "", "compiler: found '', expected the name of a backend, or nothing."),
+        ("on_non_finite", "ignore", "on_non_finite: found 'ignore', expected one of stop, skip."),
         ("warmup", 1.0, "warmup: found 1.0, expected 0 <= warmup < 1."),
     ],
 )

@@ -3,12 +3,10 @@
 Imports: torch, `maths`, `models`, `preferences`, `training`, `texts`.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 
-from paretokit.maths.gramian import combine as weighted_sum
 from paretokit.maths.losses import judged
 from paretokit.models.load import load_policy
 from paretokit.models.policy import Policy
@@ -17,7 +15,8 @@ from paretokit.shapes import Float, Float64, Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training import methods
 from paretokit.training.config import TrainConfig
-from paretokit.training.jacobian import batch_for, objective_jacobian
+from paretokit.training.jacobian import objective_jacobian, on_host
+from paretokit.training.loop import descend
 from paretokit.training.references import reference_sums
 
 _SPECIAL = 20  # smaller ids are special tokens in the policies that ship
@@ -92,22 +91,12 @@ def take_step(
     """
     policy, config = task.policy, task.config
     margins = task.references[:, 0] - task.references[:, 1]
-    ids = torch.arange(len(task.pairs))
-    if shared:
-        batch = batch_for(policy, task.pairs, labels, margins, ids)
-    else:
-        batch = make_batch(task.pairs, labels, margins, ids, shared=False).to(policy.device)
+    batch = make_batch(task.pairs, labels, margins, torch.arange(len(task.pairs)), shared=shared)
     counts = judged(labels)
-    jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts.to(policy.device), separate=separate)
-    gram = jacobian.gram.cpu()
+    jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts, separate=separate)
+    losses, _, gram = on_host(jacobian)
     weights = torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
     _, function = methods.resolve(method, config)
-    coefficients = methods.combine(function, gram, weights, generator=torch.Generator().manual_seed(0)).coefficients
-    norm = math.sqrt(max(float(coefficients @ gram.double() @ coefficients), 0.0))
-    scale = min(1.0, config.max_grad_norm / norm) if norm > 0 else 1.0
-    update = weighted_sum(jacobian.rows, coefficients * scale)
-    for parameter, gradient in zip(policy.trainable.values(), update, strict=True):
-        parameter.grad = gradient
-    task.optimizer.step()
-    task.optimizer.zero_grad(set_to_none=True)
-    return jacobian.losses.sum(dim=1) / counts
+    result = methods.combine(function, gram, weights, generator=torch.Generator().manual_seed(0))
+    descend(policy, task.optimizer, jacobian.rows, gram, result, max_grad_norm=config.max_grad_norm)
+    return losses.sum(dim=1) / counts
