@@ -142,6 +142,8 @@ def visible(segments: Int[Tensor, "R T"]) -> Bool[Tensor, "R 1 T T"]:
 def _places(lengths: Sequence[int], rows: Sequence[Sequence[int]] | None) -> tuple[Tensor, Tensor, Tensor, int, int]:
     """The row of each pair, its number there and its first place; the width of the rows and how many there are."""
     given = [[pair] for pair in range(len(lengths))] if rows is None else rows
+    if sorted(pair for members in given for pair in members) != list(range(len(lengths))):
+        raise DataError(f"rows: found the pairs {given}, expected each of {len(lengths)} in exactly one row.")
     row, slot, start = (torch.zeros(len(lengths), dtype=torch.int64) for _ in range(3))
     width = 0
     for index, members in enumerate(given):
@@ -150,8 +152,6 @@ def _places(lengths: Sequence[int], rows: Sequence[Sequence[int]] | None) -> tup
             row[pair], slot[pair], start[pair] = index, number, filled
             filled += lengths[pair]
         width = max(width, filled)
-    if sorted(pair for members in given for pair in members) != list(range(len(lengths))):
-        raise DataError(f"rows: found the pairs {given}, expected each of {len(lengths)} in exactly one row.")
     return row, slot, start, width, len(given)
 
 

@@ -107,6 +107,8 @@ class Policy:
         """Whether one backward pass gives the gradients of every objective; found out once for all forks."""
         if self.compute.compiler is not None:
             return taps.Coverage(False, "the model is compiled, and its modules cannot be listened to", {})
+        if not self.trainable:
+            return taps.Coverage(True, "", {})
         if self.base.coverage is None:
             plain, self.compute = self.compute, Compute()  # what modules use which weights does not depend on it
             try:
@@ -281,6 +283,8 @@ class Policy:
             if how.checkpointing and torch.is_grad_enabled():
                 stack.enter_context(checkpointed(run))
             if how.compiler is not None and model is self.model:
+                # what the forward pass keeps is read by a backward pass per objective, not handed over to the first
+                stack.enter_context(torch._functorch.config.patch(donated_buffer=False))
                 if how.compiler not in self._compiled:
                     self._compiled[how.compiler] = torch.compile(run, backend=how.compiler, dynamic=True)
                 run = self._compiled[how.compiler]

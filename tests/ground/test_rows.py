@@ -104,22 +104,50 @@ def test_groups_of_like_length_hold_every_index_once_within_their_bounds(lengths
 sequences = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), min_size=1, max_size=5)
 
 
-@given(sequences, st.randoms(use_true_random=False))
-def test_each_sequence_of_a_shared_row_is_found_again_in_what_its_last_token_sees(prompts, random):
-    """The slow twin: follow the mask and the positions, and read the sequence off."""
+def read_off(rows, seen, *, number):
+    """The slow twin: the sequence that each scored token of a sequence ends, by the mask and the positions."""
+    found = []
+    for at in rows.predicting[rows.sequence == number].tolist():
+        row, place = divmod(at, rows.input_ids.shape[1])
+        before = seen[row, 0, place].nonzero().flatten()
+        assert rows.position_ids[row, before].tolist() == list(range(len(before)))
+        found.append((row, rows.input_ids[row, before].tolist(), set(rows.owner[row, before].tolist())))
+    return found
+
+
+@given(sequences, st.randoms(use_true_random=False), st.booleans())
+def test_each_sequence_of_a_shared_row_is_found_again_in_what_its_last_token_sees(prompts, random, several):
     first, second = ([[random.randrange(10) for _ in range(random.randint(1, 6))] for _ in prompts] for _ in range(2))
-    rows = shared_rows(prompts, first, second)
+    where = [[index] for index in range(len(prompts))]
+    if several:
+        order = random.sample(range(len(prompts)), len(prompts))
+        cut = random.randint(1, len(prompts))
+        where = [order[:cut], *([order[cut:]] if order[cut:] else [])]
+    rows = shared_rows(prompts, first, second, rows=where)
     seen = visible(rows.segments)
     for index, prompt in enumerate(prompts):
+        home = next(row for row, members in enumerate(where) if index in members)
         for part, response in enumerate((first[index], second[index])):
-            chosen = rows.sequence == part * len(prompts) + index
-            assert rows.targets[chosen].tolist() == response
-            places = [divmod(at, rows.input_ids.shape[1]) for at in rows.predicting[chosen].tolist()]
-            assert {row for row, _ in places} == {index}
-            for count, (row, place) in enumerate(places):
-                before = seen[row, 0, place].nonzero().flatten()
-                assert rows.input_ids[row, before].tolist() == [*prompt, *response[:count]]
-                assert rows.position_ids[row, before].tolist() == list(range(len(prompt) + count))
+            number = part * len(prompts) + index
+            assert rows.targets[rows.sequence == number].tolist() == response
+            expected = [(home, [*prompt, *response[:count]], {index}) for count in range(len(response))]
+            assert read_off(rows, seen, number=number) == expected
+
+
+def test_a_pair_that_saw_its_neighbour_would_be_noticed():
+    rows = shared_rows([[1], [2]], [[3, 3], [4]], [[5], [6]], rows=[[0, 1]])
+    expected = [(0, [2], {1})]
+    assert read_off(rows, visible(rows.segments), number=1) == expected
+    leaking = torch.ones_like(visible(rows.segments)).tril()
+    with pytest.raises(AssertionError):
+        assert read_off(rows, leaking, number=1) == expected
+
+
+@pytest.mark.parametrize("where", [[[0]], [[0, 1], [1]], [[0, 2]]])
+def test_every_pair_stands_in_exactly_one_row(where):
+    with pytest.raises((DataError, IndexError)) as caught:
+        shared_rows([[1], [2]], [[3], [4]], [[5], [6]], rows=where)
+    assert str(caught.value) == f"rows: found the pairs {where}, expected each of 2 in exactly one row."
 
 
 def test_padding_of_shared_rows_is_seen_by_no_token():
