@@ -134,7 +134,8 @@ def contract(
 
     Three ways to the same sums, of which the cheapest is taken: a product over all positions for each objective, with the
     slopes on the narrower side (thin matrices, few objectives); one for each row, where rows hold one pair each, or one for
-    each piece of the layout, mixed afterwards (at most two units of work whatever m is).
+    each piece of the layout, mixed afterwards (at most two units of work whatever m is, `test_at_most_two_units_of_work`).
+    Where rows hold one pair each, `gradients` must be 0 at positions of no pair: as on padding, which no score reads.
 
     >>> made = layout(torch.tensor([0, 1]), torch.tensor([[1.0, -1.0]]))
     >>> slopes = slopes_at(made, torch.tensor([[-2.0, 3.0]]), scales=[1.0])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.maths_asserts import assert_close
 
 from paretokit.maths import logps
-from paretokit.maths.logps import projected_logps, sum_by_sequence, token_logps
+from paretokit.maths.logps import projected, projected_logps, sum_by_sequence, token_logps, vocabulary_blocks
 
 quick = settings(deadline=None, max_examples=40, derandomize=True)
 
@@ -167,3 +167,86 @@ def test_half_precision_states_are_summed_in_float32(dtype):
 def test_nothing_to_score_is_nothing():
     hidden, weight, _, targets = _case(n=0)
     assert projected_logps(hidden, weight, targets).shape == (0,)
+
+
+# Its derivative with respect to raw logits, in blocks of the vocabulary
+
+
+def _blocks(hidden, weight, targets, **how):
+    """The blocks' slices, and their parts side by side."""
+    normaliser = projected(hidden, weight, targets, **how)[1]
+    blocks, parts = zip(*vocabulary_blocks(hidden, weight, targets, normaliser, **how), strict=True)
+    return blocks, torch.cat(parts, dim=1)
+
+
+@HOW
+@pytest.mark.parametrize("at_once", [1, 7 * 4, 7 * 11, 2**25])
+@pytest.mark.parametrize("biased", [True, False])
+def test_blocks_are_the_derivative_in_raw_logits(monkeypatch, scale, cap, at_once, biased):
+    hidden, weight, bias, targets = _case(grads=False)
+    bias = bias if biased else None
+    raw = torch.nn.functional.linear(hidden, weight, bias).requires_grad_()
+    logits = scale * raw if cap is None else cap * torch.tanh(scale * raw / cap)
+    (expected,) = torch.autograd.grad(token_logps(logits, targets).sum(), raw)
+    monkeypatch.setattr(logps, "_AT_ONCE", at_once)
+    blocks, found = _blocks(hidden, weight, targets, bias=bias, scale=scale, cap=cap)
+    assert_close(found, expected, tolerance=1e-12)
+    assert [n for block in blocks for n in range(11)[block]] == list(range(11))
+    assert len(blocks) == {1: 11, 28: 3, 77: 1, 2**25: 1}[at_once]
+
+
+def test_blocks_tell_a_wrong_target_and_a_wrong_normaliser():
+    hidden, weight, _, targets = _case(grads=False)
+    normaliser = projected(hidden, weight, targets)[1]
+    [(_, right)] = vocabulary_blocks(hidden, weight, targets, normaliser)
+    for planted in ((targets.flip(0), normaliser), (targets, normaliser + 0.1)):
+        [(_, wrong)] = vocabulary_blocks(hidden, weight, *planted)
+        with pytest.raises(AssertionError):
+            assert_close(wrong, right, tolerance=1e-3)
+
+
+def test_blocks_add_up_to_the_gradients_of_the_projection():
+    hidden, weight, bias, targets = _case()
+    given_slopes = torch.linspace(-1, 2, len(targets), dtype=torch.float64)
+    made = projected_logps(hidden, weight, targets, bias=bias, scale=2.0, cap=1.5, chunk=3)
+    to_hidden, to_weight, to_bias = torch.autograd.grad(made, (hidden, weight, bias), given_slopes)
+    with torch.no_grad():
+        part = given_slopes[:, None] * _blocks(hidden, weight, targets, bias=bias, scale=2.0, cap=1.5)[1]
+        assert_close(part @ weight, to_hidden, tolerance=1e-12)
+        assert_close(part.T @ hidden, to_weight, tolerance=1e-12)
+        assert_close(part.sum(dim=0), to_bias, tolerance=1e-12)
+
+
+@HOW
+@pytest.mark.parametrize("chunk", [2, None])
+def test_normaliser_is_the_log_sum_of_exponentials_and_carries_no_gradient(scale, cap, chunk):
+    hidden, weight, bias, targets = _case()
+    found, normaliser = projected(hidden, weight, targets, bias=bias, scale=scale, cap=cap, chunk=chunk)
+    logits = scale * (hidden @ weight.T + bias)
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    assert_close(normaliser, torch.logsumexp(logits, dim=1).detach(), tolerance=1e-12)
+    assert_close(found.detach(), token_logps(logits, targets).detach(), tolerance=1e-12)
+    assert (found.requires_grad, normaliser.requires_grad) == (True, False)
+
+
+@pytest.mark.parametrize(("cap", "slope"), [(None, 2.0), (1.0, 2.0 * (1 - math.tanh(2.0) ** 2))])
+def test_blocks_of_equal_logits_in_closed_form(cap, slope):
+    hidden, weight = torch.ones(1, 1, dtype=torch.float64), torch.ones(4, 1, dtype=torch.float64)
+    _, found = _blocks(hidden, weight, torch.tensor([2]), scale=2.0, cap=cap)
+    assert_close(found, [[-slope / 4, -slope / 4, 3 * slope / 4, -slope / 4]], tolerance=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_blocks_of_half_precision_states_are_float32(dtype):
+    hidden, weight, _, targets = _case(v=300, dtype=dtype, grads=False)
+    normaliser = projected(hidden, weight, targets)[1]
+    assert normaliser.dtype == torch.float32
+    [(_, found)] = vocabulary_blocks(hidden, weight, targets, normaliser)
+    assert found.dtype == torch.float32
+    expected = torch.nn.functional.one_hot(targets, 300) - (hidden @ weight.T).double().softmax(dim=1)
+    assert_close(found, expected, tolerance=1e-5)
+
+
+def test_blocks_of_nothing_are_empty():
+    hidden, weight, _, targets = _case(n=0, grads=False)
+    assert _blocks(hidden, weight, targets)[1].shape == (0, 11)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.maths_asserts import assert_close
 
 from paretokit.errors import ConfigError
-from paretokit.maths.losses import dpo, judged, reduce
+from paretokit.maths.losses import dpo, dpo_slopes, judged, reduce
 
 quick = settings(deadline=None, max_examples=50, derandomize=True)
 margins = st.lists(st.floats(-50, 50), min_size=1, max_size=6)
@@ -110,8 +110,50 @@ def test_an_objective_without_pairs_has_no_gradient():
     assert delta.grad.tolist() == [0.0]
 
 
+@pytest.mark.parametrize("function", [dpo, dpo_slopes])
 @pytest.mark.parametrize("beta", [0.0, -0.1, NAN, float("inf")])
-def test_message_for_beta(beta):
+def test_message_for_beta(function, beta):
     with pytest.raises(ConfigError) as caught:
-        dpo(torch.zeros(1), torch.ones(1, 1), beta=beta)
+        function(torch.zeros(1), torch.ones(1, 1), beta=beta)
     assert str(caught.value) == f"beta: found {beta!r}, expected a number > 0. RACO's release uses 0.2."
+
+
+# The slopes, by formula
+
+
+@quick
+@given(margins, st.floats(0.01, 2), st.integers(0, 10**6))
+def test_slopes_are_the_derivative_of_every_loss(values, beta, seed):
+    drawn = torch.randint(4, (3, len(values)), generator=torch.Generator().manual_seed(seed))
+    labels, delta = _tensor([1.0, -1.0, 0.0, NAN])[drawn], _tensor(values).requires_grad_()
+    losses = dpo(delta, labels, beta=beta)
+    expected = torch.stack([torch.autograd.grad(loss.sum(), delta, retain_graph=True)[0] for loss in losses])
+    found = dpo_slopes(delta.detach(), labels, beta=beta)
+    assert_close(found, expected, tolerance=1e-12)
+    assert not found[labels.nan_to_num() == 0].any()
+
+
+@quick
+@given(margins, st.floats(0.01, 2))
+def test_slopes_of_a_slow_twin(values, beta):
+    found = dpo_slopes(_tensor(values), _tensor([[1.0] * len(values), [-1.0] * len(values)]), beta=beta)
+    expected = [[-beta * sign / (1 + math.exp(beta * sign * value)) for value in values] for sign in (1, -1)]
+    assert_close(found, expected, tolerance=1e-12)
+    assert_close(found[1] - found[0], [beta] * len(values), tolerance=1e-12)  # sigmoid(x) + sigmoid(-x) = 1
+
+
+def test_slopes_at_the_start_and_far_out():
+    labels = _tensor([[1, -1, 0, NAN]])
+    assert_close(dpo_slopes(_tensor([0.0] * 4), labels, beta=0.2), [[-0.1, 0.1, 0.0, 0.0]], tolerance=1e-15)
+    far = dpo_slopes(torch.tensor([1e4, -1e4]), torch.tensor([[1.0, 1.0], [-1.0, -1.0]]), beta=1.0)
+    assert far.dtype == torch.float32
+    assert far.tolist() == [[0, -1], [1, 0]]
+
+
+def test_an_unjudged_pair_has_no_slope_whatever_its_margin():
+    found = dpo_slopes(_tensor([float("inf"), NAN]), _tensor([[NAN, NAN]]), beta=0.1)
+    assert found.tolist() == [[0, 0]]
+
+
+def test_a_frozen_slope():
+    assert dpo_slopes(_tensor([3.0]), _tensor([[1.0]]), beta=0.1).item() == pytest.approx(-0.0425557483188341, abs=1e-15)

@@ -10,6 +10,7 @@ import torch
 from support.maths_asserts import assert_pure
 
 import paretokit.maths
+from paretokit.maths.contraction import layout, slopes_at
 from paretokit.maths.faces import Problem
 
 FOLDER = Path(paretokit.maths.__file__).parent
@@ -29,8 +30,26 @@ def _problem():
     return Problem([[0.85, -0.25, 0.0], [-0.25, 0.1, 0.0], [0.0, 0.0, 0.05]], [0.045, 0.0, 0.015], 0.1, 1e-14)
 
 
+OWNER, LABELS = torch.tensor([0, 1, -1]), _matrix([1, torch.nan], [-1, 0])
+
+
+def _layout():
+    return layout(OWNER, LABELS)
+
+
+def _slopes():
+    return slopes_at(_layout(), _matrix([-0.1, 0], [0.2, 0]), scales=[1.0, 0.5])
+
+
 GRAM, WEIGHTS, POINTS = _matrix([17, -5], [-5, 2]), _matrix(0.2, 0.8), _matrix([1, 3], [2, 2], [1, 1])
 CALLS = {
+    "contraction.contract": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), _layout(), _slopes()),
+    "contraction.contract_embedding": lambda f: assert_pure(
+        f, POINTS.clone(), torch.tensor([0, 2, 0]), _slopes(), rows=3, ignored=2
+    ),
+    "contraction.contract_vectors": lambda f: assert_pure(f, POINTS.clone(), _slopes()),
+    "contraction.layout": lambda f: assert_pure(f, OWNER.clone(), LABELS.clone()),
+    "contraction.slopes_at": lambda f: assert_pure(f, _layout(), _matrix([-0.1, 0], [0.2, 0]), scales=[1.0, 0.5]),
     "faces.evidence": lambda f: assert_pure(f, [0.5, 0.5, 0.0], _problem()),
     "faces.minimise": lambda f: assert_pure(f, _problem()),
     "floats.dot": lambda f: assert_pure(f, [1.0, 2.0], [3.0, 4.0]),
@@ -50,12 +69,17 @@ CALLS = {
         f, _matrix(1, 2, 4), torch.tensor([0, 0, 1]), draws=5, generator=_generator()
     ),
     "intervals.spearman": lambda f: assert_pure(f, _matrix(1, 2, 4), _matrix(2, 1, 3)),
+    "logps.projected": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), cap=2.0, chunk=2),
     "logps.projected_logps": lambda f: assert_pure(
         f, POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), cap=2.0, chunk=2
     ),
     "logps.sum_by_sequence": lambda f: assert_pure(f, _matrix(-1, -2), torch.tensor([1, 0]), count=2),
     "logps.token_logps": lambda f: assert_pure(f, POINTS.clone(), torch.tensor([0, 1, 0])),
+    "logps.vocabulary_blocks": lambda f: assert_pure(
+        lambda *given: list(f(*given, cap=2.0)), POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), _matrix(1, 2, 3)
+    ),
     "losses.dpo": lambda f: assert_pure(f, _matrix(1, 2), _matrix([1, torch.nan], [-1, 0]), beta=0.1),
+    "losses.dpo_slopes": lambda f: assert_pure(f, _matrix(1, 2), _matrix([1, torch.nan], [-1, 0]), beta=0.1),
     "losses.judged": lambda f: assert_pure(f, _matrix([1, torch.nan], [-1, 0])),
     "losses.reduce": lambda f: assert_pure(f, POINTS.clone(), judged=torch.tensor([2, 1, 0])),
     "raco.cagrad_coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
