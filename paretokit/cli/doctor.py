@@ -1,8 +1,9 @@
-"""Say what this installation can do: versions, machine, shipped data, caches.
+"""Say what this installation can do, and what a training would need here: memory, time, and how its pairs would be read.
 
-Example:
+Without options: versions, machine, shipped data, caches. With a policy and preferences, also that training, with the options
+of `paretokit train`; nothing is trained and nothing is written. Example:
 
-    paretokit doctor
+    paretokit doctor --policy smollm2 --preferences pairs.jsonl --objectives harmless,concise
 """
 
 import argparse
@@ -11,21 +12,50 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paretokit.cli import options as shared
-from paretokit.errors import ParetokitError
+from paretokit.errors import ConfigError, ParetokitError
+from paretokit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from paretokit.experiments.estimate import Estimate
+    from paretokit.experiments.memory import MemoryEstimate, Reading
+
+
+class Outlook(NamedTuple):
+    """What a training would be like here."""
+
+    config: TrainConfig
+    reading: "Reading"
+    memory: "MemoryEstimate"
+    time: "Estimate"
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """The command has no options of its own."""
+    """Add the options of a training; none of them is needed."""
+    command.add_argument("--policy", help="tiny, smollm2, a folder, or a hub id; with --preferences")
+    command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
+    command.add_argument("--preferences", help="a JSONL, CSV or Parquet file of pairs, or a world; with --policy")
+    command.add_argument("--objectives", type=shared.names, help="which objectives, in this order (default: all of the data)")
+    command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
+    command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
+    shared.add_config(command)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the findings; exit status 1 where something that paretokit needs is missing."""
+    if (options.policy is None) != (options.preferences is None):
+        given, other = ("--preferences", "--policy") if options.policy is None else ("--policy", "--preferences")
+        raise ConfigError(
+            f"{other}: found {given} alone, expected both or neither. Give both to see what a training needs, or neither to "
+            "look at the installation."
+        )
+    planned = None if options.policy is None else outlook(options)
     findings = checks()
     if options.json:
-        shared.print_json({name: {"found": found, "fine": fine} for name, found, fine in findings})
+        found = {name: {"found": found, "fine": fine} for name, found, fine in findings}
+        shared.print_json(found if planned is None else {**found, "training": as_json(planned)})
     else:
         from rich.table import Table
         from rich.text import Text
@@ -34,8 +64,102 @@ def run(options: argparse.Namespace) -> None:
         for name, found, fine in findings:
             table.add_row("ok" if fine else "missing", name, Text(found))
         shared.output().print(table)
+        if planned is not None:
+            told = Table("what", "found", box=None, title=f"Training {options.policy} on {options.preferences}")
+            told.title_justify = "left"
+            for name, found in rows(planned):
+                told.add_row(name, Text(found))
+            shared.output().print("", told)
     if broken := [name for name, _, fine in findings if not fine]:
         raise ParetokitError(f"{', '.join(broken)}: not usable, see above. Install paretokit again from its wheel.")
+
+
+def outlook(options: argparse.Namespace) -> Outlook:
+    """Return what the training that the options describe would be like; it is tried on a few short passes."""
+    config = shared.config(options)
+    with shared.messages().status("estimating"):
+        from paretokit.experiments.estimate import estimate
+        from paretokit.experiments.evaluation import plan
+        from paretokit.experiments.memory import how_read, memory_estimate
+        from paretokit.experiments.reference_store import reference_store
+        from paretokit.models.load import load_policy
+        from paretokit.preferences.read import read_preferences
+        from paretokit.training.loop import compute_of
+
+        preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
+        policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)
+        policy.compute = compute_of(config)
+        pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
+        return Outlook(
+            config,
+            how_read(policy, pairs, config=config),
+            memory_estimate(policy, pairs, config=config),
+            estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy)),
+        )
+
+
+def rows(planned: Outlook) -> list[tuple[str, str]]:
+    """Return what to print of a training: name and finding."""
+    from paretokit.cli.train import time_line
+    from paretokit.experiments.memory import size
+
+    reading, memory, time = planned.reading, planned.memory, planned.time
+    window = reading.sharing.window
+    limit = "" if window is None else f", up to {window} tokens of prompt and response"
+    parts = {name: getattr(memory, name) for name in PARTS}
+    return [
+        ("shared prompts", _verdict(reading.sharing.exact, reading.sharing.reason) + (limit if reading.sharing.exact else "")),
+        ("logits in chunks", _verdict(reading.projection.exact, reading.projection.reason)),
+        ("one backward pass for all objectives", _verdict(reading.coverage.exact, reading.coverage.reason)),
+        ("a step", reading.plan.report()),
+        *(("slower there", reason) for reason in reading.reasons),
+        ("reference log-probabilities", f"{time.known} of {time.needed} in the cache"),
+        *((f"memory, {PARTS[name]}", size(count)) for name, count in parts.items()),
+        ("memory, in all", memory.report()),
+        ("time", time_line(time, planned.config)),
+    ]
+
+
+PARTS = {
+    "weights": "weights",
+    "gradients": "gradients of the objectives",
+    "update": "combined gradient",
+    "moments": "optimizer",
+    "activations": "activations of the largest pass",
+    "chunk": "logits and other short-lived parts",
+    "reading": "log-probabilities without gradient",
+}
+
+
+def as_json(planned: Outlook) -> dict[str, Any]:
+    """Return a training's outlook as a value for JSON: bytes, seconds, and what the policy allows."""
+    reading, memory, time = planned.reading, planned.memory, planned.time
+    allowed = {
+        "shared prompts": {**_allowed(reading.sharing), "window": reading.sharing.window},
+        "logits in chunks": _allowed(reading.projection),
+        "one backward pass": _allowed(reading.coverage),
+    }
+    return {
+        "config": planned.config.to_json(),
+        "allows": allowed,
+        "step": {
+            "report": reading.plan.report(),
+            "passes": len(reading.plan.passes),
+            **{name: getattr(reading.plan, name) for name in ("tokens", "positions", "apart", "together")},
+        },
+        "reasons": list(reading.reasons),
+        "references": {"cached": time.known, "needed": time.needed},
+        "memory": {**memory._asdict(), "total": memory.total, "fits": memory.fits},
+        "seconds": {"training": time.training, "references": time.references, "figures": time.figures, "total": time.total},
+    }
+
+
+def _allowed(found: Any) -> dict[str, Any]:
+    return {"exact": found.exact, "reason": found.reason}
+
+
+def _verdict(exact: bool, reason: str) -> str:
+    return "yes" if exact else f"no: {reason}"
 
 
 def checks() -> list[tuple[str, str, bool]]:

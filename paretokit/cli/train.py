@@ -8,8 +8,13 @@ Equal calls are one run: an interrupted one goes on where it stopped. Example:
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from paretokit.cli import options as shared
+from paretokit.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from paretokit.experiments.estimate import Estimate
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -21,7 +26,7 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train, with the report of the data, an estimate, progress, and the figures at the end."""
+    """Train, with the report of the data, estimates of time and memory, progress, and the figures at the end."""
     weights = shared.weights(options.weights)
     config = shared.config(options)
     console = shared.messages()
@@ -29,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.cli.output import print_run
         from paretokit.experiments.estimate import estimate
         from paretokit.experiments.evaluation import plan
+        from paretokit.experiments.memory import how_read, memory_estimate
         from paretokit.experiments.reference_store import reference_store
         from paretokit.experiments.store import Store
         from paretokit.experiments.train import train
@@ -36,21 +42,23 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.models.load import load_policy
         from paretokit.preferences.read import read_preferences
         from paretokit.training.encode import length_limit
+        from paretokit.training.loop import compute_of
         from paretokit.training.methods import resolve as resolve_method
 
         resolve_method(options.method, config)
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
         resolve(weights, preferences.objectives, place="--weights")
         policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)
+        policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
     console.print(str(preferences.report(policy.tokenizer, length_limit(policy, config.max_length))), markup=False)
     with console.status("estimating"):
+        reading = how_read(policy, pairs, config=config)
+        memory = memory_estimate(policy, pairs, config=config)
         expected = estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy))
-    figures = "and then the samples" if expected.figures is None else f"+ {_minutes(expected.figures)} for the figures"
-    console.print(
-        f"estimate: {_minutes(expected.training)} for {config.steps} steps of {config.pairs_per_step} pairs "
-        f"+ {_minutes(expected.references)} for reference log-probabilities {figures}"
-    )
+    console.print(f"estimate: {time_line(expected, config)}")
+    console.print(f"a step: {reading.report()}", markup=False)
+    console.print(f"{'memory' if memory.fits else 'warning: memory'}: {memory.report()}", markup=False)
     finished = train(
         policy,
         preferences,
@@ -61,6 +69,15 @@ def run(options: argparse.Namespace) -> None:
         heldout=options.heldout,
     )
     print_run(finished, as_json=options.json)
+
+
+def time_line(expected: "Estimate", config: TrainConfig) -> str:
+    """Return how long the parts of a run will take, as one line for people."""
+    figures = "and then the samples" if expected.figures is None else f"+ {_minutes(expected.figures)} for the figures"
+    return (
+        f"{_minutes(expected.training)} for {config.steps} steps of {config.pairs_per_step} pairs "
+        f"+ {_minutes(expected.references)} for reference log-probabilities {figures}"
+    )
 
 
 def _minutes(seconds: float) -> str:

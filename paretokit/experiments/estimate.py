@@ -1,24 +1,26 @@
-"""How long a run will take, measured before it starts: a short trial of the real work, scaled by the number of tokens.
+"""How long a run will take, measured before it starts: a short trial of the real work, scaled to what the run computes.
 
-Imports: `training`, `evaluation`; reads the clock.
+A step costs by the position, padding included, since a prompt that two responses share is computed once, and by the pass;
+log-probabilities without gradient cost by the token. Imports: `training`, `evaluation`, `memory`; reads the clock.
 """
 
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Callable, Sequence
+from statistics import mean, median
 from time import perf_counter
 from typing import NamedTuple
 
 import torch
 
 from paretokit.experiments.evaluation import Evaluation, HeldOutEvaluation
-from paretokit.experiments.reference_store import ReferenceStore
+from paretokit.experiments.memory import packed_steps
 from paretokit.models.policy import Policy
+from paretokit.preferences.pack import PASS, Packing, packing
 from paretokit.preferences.records import Preferences
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
 from paretokit.training.jacobian import batch_for, objective_jacobian
-from paretokit.training.loop import order
-from paretokit.training.references import missing
+from paretokit.training.loop import compute_of, order
+from paretokit.training.references import References, missing
 
 
 class Estimate(NamedTuple):
@@ -27,10 +29,13 @@ class Estimate(NamedTuple):
     training: float
     references: float  # log-probabilities of the reference that are not in the cache yet
     figures: float | None  # on held-out pairs; None where samples are drawn, whose length is not known before
+    positions: int  # computed by the steps, padding included
+    known: int  # sequences whose reference log-probability is in the cache
+    needed: int  # sequences that the run reads, those of held-out pairs included
 
     @property
     def total(self) -> float:
-        """The sum of what is known."""
+        """The sum of the seconds that are known."""
         return self.training + self.references + (self.figures or 0.0)
 
 
@@ -40,48 +45,90 @@ def estimate(
     *,
     config: TrainConfig,
     evaluation: Evaluation | None,
-    references: ReferenceStore,
+    references: References,
 ) -> Estimate:
-    """Return how long a run would take here and now. The policy is not changed."""
+    """Return how long a run would take here and now. The policy is not changed.
+
+    The trial is run as `config` asks for: its precision, compiled or not, with checkpointing or without.
+    """
+    before, policy.compute = policy.compute, compute_of(config)
+    try:
+        return _estimate(policy, preferences, config=config, evaluation=evaluation, references=references)
+    finally:
+        policy.compute = before
+
+
+def _estimate(
+    policy: Policy,
+    preferences: Preferences,
+    *,
+    config: TrainConfig,
+    evaluation: Evaluation | None,
+    references: References,
+) -> Estimate:
     pairs = encode_preferences(policy, preferences, max_length=config.max_length)
     length = median(pair.tokens for pair in pairs)
     typical = sorted(range(len(pairs)), key=lambda index: abs(pairs[index].tokens - length))[:2]
     trial = [pairs[index] for index in typical]
-    labels = torch.nan_to_num(preferences.labels[:, typical], nan=1.0)  # every objective costs a backward pass
-    batch = batch_for(policy, trial, labels, torch.zeros(len(trial)), torch.tensor(typical))
-    judged = torch.full((len(labels),), len(trial), device=policy.device)
+    labels = torch.nan_to_num(preferences.labels[:, typical], nan=1.0)  # an objective that is not judged may cost nothing
+    size = min(len(trial), config.pairs_per_backward or config.pairs_per_step)
+    plan = packing(trial, allows=policy.sharing.allows, size=size, budget=config.tokens_per_backward)
+    judged = torch.full((len(labels),), len(trial))
+    batches = [
+        batch_for(policy, [trial[i] for i in one.pairs], labels[:, one.pairs], zeros, torch.tensor(one.pairs), placed=one)
+        for one in plan.passes
+        for zeros in [torch.zeros(len(one.pairs))]
+    ]
     prompts = [pair.prompt for pair in trial for _ in range(2)]
     responses = [response for pair in trial for response in (pair.response_a, pair.response_b)]
 
     def step() -> None:
-        objective_jacobian(policy, batch, beta=config.beta, judged=judged)
+        for batch in batches:
+            objective_jacobian(policy, batch, beta=config.beta, judged=judged)
 
     def forward() -> None:
         policy.ids_logps(prompts, responses)
 
-    tokens = sum(pair.tokens for pair in trial)
-    per_step, per_forward = _seconds(step) / tokens, _seconds(forward) / tokens
-    steps = [order(len(pairs), step=s, size=config.pairs_per_step, seed=config.seed) for s in range(1, config.steps + 1)]
-    read = {index for step_pairs in steps for index in step_pairs}
-    lacking = missing([pairs[index] for index in sorted(read)], references)
-    figures = None
+    per_forward = _seconds(forward) / sum(pair.tokens for pair in trial)
+    steps = packed_steps(policy, pairs, config=config)
+    positions, work = (mean(count(one.plan) for one in steps) * config.steps for count in (_positions, _work))
+    drawn = [order(len(pairs), step=s, size=config.pairs_per_step, seed=config.seed) for s in range(1, config.steps + 1)]
+    read = [pairs[index] for index in sorted({index for step_pairs in drawn for index in step_pairs})]
+    lacking, figures = missing(read, references), None
+    held_out = ()
     if isinstance(evaluation, HeldOutEvaluation):
         held_out = encode_preferences(policy, evaluation.pairs, max_length=config.max_length)
         unknown = missing(held_out, references)
         figures = per_forward * (sum(pair.tokens for pair in held_out) + _sequence_tokens(unknown))
+    needed = len(missing([*read, *held_out], {}))
     return Estimate(
-        training=per_step * sum(pairs[index].tokens for step_pairs in steps for index in step_pairs),
+        training=_seconds(step) / _work(plan) * work,
         references=per_forward * _sequence_tokens(lacking),
         figures=figures,
+        positions=round(positions),
+        known=needed - len(missing([*read, *held_out], references)),
+        needed=needed,
     )
 
 
-def _seconds(work) -> float:
-    """Seconds of the second call: the first one allocates."""
+def _positions(plan: Packing) -> int:
+    return plan.positions
+
+
+def _work(plan: Packing) -> int:
+    """What passes take, in positions: a pass costs something by itself."""
+    return plan.positions + PASS * len(plan.passes)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    """Seconds of a call, the first left out, which allocates: the fastest of at most five that end within a second."""
     work()
-    began = perf_counter()
-    work()
-    return perf_counter() - began
+    took: list[float] = []
+    while len(took) < 5 and sum(took) < 1:
+        began = perf_counter()
+        work()
+        took.append(perf_counter() - began)
+    return min(took)
 
 
 def _sequence_tokens(sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> int:

@@ -1,0 +1,473 @@
+"""How much memory a training takes, known before it starts: measured on short passes and scaled to the largest of the run.
+
+What autograd keeps of a pass is a sum over its tensors, whose sizes are products of few numbers: rows R, width T and scored
+tokens N. So its bytes are f + p R T + s N + q R T^2, and four short forward passes give f, p, s and q; no weight of the model
+and no family is looked at. Imports: `training`, `models` and `preferences`.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+
+from paretokit.maths import logps
+from paretokit.maths.contraction import layout
+from paretokit.models import compute
+from paretokit.models.policy import Policy
+from paretokit.models.projection import Projection
+from paretokit.models.sharing import Sharing
+from paretokit.models.taps import Coverage, Taps
+from paretokit.preferences.pack import PASS, Packing, Pass, make_batch, packing
+from paretokit.preferences.records import Preferences
+from paretokit.shapes import Float64, Tensor
+from paretokit.texts import EncodedPair
+from paretokit.training.config import TrainConfig
+from paretokit.training.encode import encode_preferences
+from paretokit.training.jacobian import margins
+from paretokit.training.loop import compute_of, order
+
+__all__ = ["MemoryEstimate", "PackedStep", "Reading", "how_read", "memory_estimate", "packed_steps", "size"]
+
+_LOOKED_AT = 2048  # pairs whose steps are packed; a longer run is taken to be like its beginning
+_LOGITS = 3  # of a chunk at a time: as they come, in float32, and their exponentials
+_READING = (16, 4096)  # rows and positions of a pass without gradient, see `models.policy`
+
+
+class MemoryEstimate(NamedTuple):
+    """Bytes that a training needs at its peak, by what they are for, on the device of the policy."""
+
+    weights: int  # of the model, and its buffers; they are there already
+    gradients: int  # of every objective; twice where passes are added up, once more where objectives have passes of their own
+    update: int  # the combined gradient
+    moments: int  # of the optimizer
+    activations: int  # what the largest pass keeps for its backward pass; with checkpointing, the layer that is made again too
+    chunk: int  # there for a moment: logits of a chunk, products of one weight, or the gradients that pass through one layer
+    reading: int  # log-probabilities without gradient, of the reference and of held-out pairs
+    available: int | None  # what is free, and what the weights hold already; None where that is not known
+    suggestion: str  # settings under which it fits, the fastest of those that were tried; "" where it does as it is
+
+    @property
+    def total(self) -> int:
+        """The peak. Not everything is there at once: the update comes after the activations, and reading before the rows."""
+        stepping = self.gradients + max(self.activations + self.chunk, self.update)
+        return self.weights + self.moments + max(stepping, self.reading)
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is memory enough, as far as that is known."""
+        return self.available is None or self.total <= self.available
+
+    def report(self) -> str:
+        """Return one line for people.
+
+        >>> MemoryEstimate(2**30, 2**20, 0, 0, 2**30, 0, 0, 2**31, "checkpointing=True").report()
+        '2.0 GiB needed, 2.0 GiB available: too little, it would fit with checkpointing=True'
+        """
+        there = "what is available is not known" if self.available is None else f"{size(self.available)} available"
+        remedy = "" if self.fits else f": too little, it would fit with {self.suggestion}"
+        return f"{size(self.total)} needed, {there}{remedy}"
+
+
+class PackedStep(NamedTuple):
+    """The pairs of one optimizer step, and how they are read."""
+
+    pairs: tuple[EncodedPair, ...]
+    plan: Packing
+
+
+class Reading(NamedTuple):
+    """How the pairs of a run are read, and what the policy allows."""
+
+    plan: Packing  # of the step in the middle, by positions
+    sharing: Sharing  # whether the responses of a pair share their prompt
+    projection: Projection  # whether logits are made a chunk at a time
+    coverage: Coverage  # whether one backward pass serves all objectives
+    apart: int  # pairs of the data whose responses do not share their prompt
+    pairs: int  # of the data
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is read in a slower way, which gives the same numbers, and why."""
+        told = []
+        if self.apart:
+            window = f"longer than the {self.sharing.window} tokens that a layer sees"
+            why = self.sharing.reason or window
+            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row: {why}")
+        if not self.coverage.exact:
+            told.append(f"each objective has a backward pass of its own: {self.coverage.reason}")
+        if not self.projection.exact:
+            told.append(f"the logits of a pass are made all at once: {self.projection.reason}")
+        return tuple(told)
+
+    def report(self) -> str:
+        """Return one line for people."""
+        return "; ".join([self.plan.report(), *self.reasons])
+
+
+class _Shape(NamedTuple):
+    """What the memory of a pass depends on."""
+
+    rows: int
+    width: int
+    scored: int
+
+    @property
+    def features(self) -> tuple[float, float, float, float]:
+        positions = self.rows * self.width
+        return 1.0, positions, self.scored, positions * self.width
+
+
+def memory_estimate(
+    policy: Policy, preferences: Preferences, *, config: TrainConfig, available: int | None = None
+) -> MemoryEstimate:
+    """Return what training `policy` on `preferences` would need. The policy is not changed.
+
+    `available` replaces what the device says. The largest pass is that of the steps which the run would make, with their
+    packing; beyond 2,048 pairs its first steps and one of the longest pairs. The trial runs as `config` asks for, but is not
+    compiled. Memory that an allocator cannot use for want of one piece is not known: a tenth more is to be expected.
+
+    >>> import paretokit as pk
+    >>> policy, preferences = pk.load_policy("tiny"), pk.world("safety").preferences
+    >>> found = memory_estimate(policy, preferences, config=pk.TrainConfig(), available=2**33)
+    >>> found.fits, found.suggestion, found.activations > found.weights
+    (True, '', True)
+    >>> found.gradients == found.moments  # two objectives, two moments
+    True
+    """
+    pairs = encode_preferences(policy, preferences, max_length=config.max_length)
+    objectives = len(preferences.objectives)
+    with _running(policy, config):
+        costs = _Costs(policy, pairs[0])
+        steps = _steps(policy, pairs, config=config)
+        found = _needed(policy, steps, pairs, costs, config=config, objectives=objectives)
+        found = found._replace(available=_available(policy, found.weights) if available is None else available)
+        if found.fits:
+            return found
+        return found._replace(suggestion=_suggestion(policy, pairs, costs, found, config=config, objectives=objectives))
+
+
+def packed_steps(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> list[PackedStep]:
+    """Return the steps that a run would make, as `training.loop` packs them; of more than 2,048 pairs the first ones."""
+    size, count = config.pairs_per_step, min(config.steps, max(1, _LOOKED_AT // config.pairs_per_step))
+    drawn = [order(len(pairs), step=step, size=size, seed=config.seed) for step in range(1, count + 1)]
+    return [_packed(policy, [pairs[index] for index in indices], config=config) for indices in drawn]
+
+
+def how_read(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> Reading:
+    """Return how a run would read its pairs. The policy is not changed.
+
+    >>> import paretokit as pk
+    >>> found = how_read(pk.load_policy("tiny"), pk.world("safety").preferences, config=pk.TrainConfig(pairs_per_step=2))
+    >>> found.report()
+    '2 pairs in 1 row, 1 pass: 0 of them apart, ... tokens saved by shared prompts, 0 % padding'
+    """
+    pairs = encode_preferences(policy, preferences, max_length=config.max_length)
+    steps = sorted(packed_steps(policy, pairs, config=config), key=lambda step: step.plan.positions)
+    sharing = policy.sharing
+    apart = sum(not sharing.allows(pair.longest) for pair in pairs)
+    before, policy.compute = policy.compute, compute_of(config)
+    try:
+        return Reading(steps[len(steps) // 2].plan, sharing, policy.projection, policy.coverage, apart, len(pairs))
+    finally:
+        policy.compute = before
+
+
+def size(count: int) -> str:
+    """Return bytes for people.
+
+    >>> size(3 * 2**29), size(50 * 2**20), size(2**19)
+    ('1.5 GiB', '50 MiB', '0.5 MiB')
+    """
+    if count >= 2**30:
+        return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.0f} MiB" if count >= 10 * 2**20 else f"{count / 2**20:.1f} MiB"
+
+
+@contextmanager
+def _running(policy: Policy, config: TrainConfig) -> Iterator[None]:
+    """Run the policy as a configuration asks for, but not compiled; afterwards as before."""
+    before, policy.compute = policy.compute, compute_of(config)._replace(compiler=None)
+    try:
+        yield
+    finally:
+        policy.compute = before
+
+
+def _packed(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> PackedStep:
+    most, budget = config.pairs_per_backward or config.pairs_per_step, config.tokens_per_backward
+    return PackedStep(tuple(pairs), packing(pairs, allows=policy.sharing.allows, size=most, budget=budget))
+
+
+def _steps(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> list[PackedStep]:
+    """The steps of a run or, where these are too many to look at, its first ones and one of the longest pairs."""
+    steps = packed_steps(policy, pairs, config=config)
+    if len(steps) < config.steps:
+        longest = sorted(pairs, key=lambda pair: -pair.tokens)[: config.pairs_per_step]
+        steps.append(_packed(policy, longest, config=config))
+    return steps
+
+
+def _needed(
+    policy: Policy,
+    steps: Sequence[PackedStep],
+    pairs: Sequence[EncodedPair],
+    costs: "_Costs",
+    *,
+    config: TrainConfig,
+    objectives: int,
+) -> MemoryEstimate:
+    """The parts, with nothing said about what is available."""
+    trainable = sum(_bytes(weight) for weight in policy.trainable.values())
+    together = config.compiler is None and policy.coverage.exact
+    several = any(len(step.plan.passes) > 1 for step in steps)
+    gradients = trainable * objectives * (2 if several else 1)
+    if together:
+        gradients += objectives * _tied(policy)
+    else:
+        gradients += trainable  # of the objective whose turn it is
+    passes = {(_shape(step.pairs, one), one.shared) for step in steps for one in step.plan.passes}
+    most = max(len(one.pairs) for step in steps for one in step.plan.passes)
+    kept = [costs.kept(shape, shared=shared, checkpointing=config.checkpointing) for shape, shared in passes]
+    layer = max(costs.layer(shape, shared=shared) for shape, shared in passes)
+    scored = max(shape.scored for shape, _ in passes)
+    products = _products(policy, pairs=most) if together else 0
+    return MemoryEstimate(
+        weights=_held(chain(policy.model.parameters(), policy.model.buffers())),
+        gradients=gradients,
+        update=trainable,
+        moments=2 * trainable if config.optimizer == "adamw" else 0,
+        activations=round(max(kept) + (layer if config.checkpointing else 0)),
+        chunk=round(max(_logits(policy, scored=scored), products, layer)),
+        reading=round(_reading(policy, pairs, costs)),
+        available=None,
+        suggestion="",
+    )
+
+
+def _suggestion(
+    policy: Policy,
+    pairs: Sequence[EncodedPair],
+    costs: "_Costs",
+    found: MemoryEstimate,
+    *,
+    config: TrainConfig,
+    objectives: int,
+) -> str:
+    """The changes under which a training fits that does not as it is: of those tried, the ones that cost the least time."""
+    tried: list[dict[str, int]] = [{}]
+    tried += [{"tokens_per_backward": count} for count in _halves(config.tokens_per_backward)]
+    tried += [{"pairs_per_backward": count} for count in _halves(config.pairs_per_backward or config.pairs_per_step)]
+    fitting: list[tuple[float, str]] = []
+    needs: list[int] = []
+    for change in tried:
+        steps = _steps(policy, pairs, config=config.replace(**change))
+        time = sum(step.plan.positions + PASS * len(step.plan.passes) for step in steps)
+        for checkpointing in {config.checkpointing, config.checkpointing or costs.layered}:
+            changes = {"checkpointing": True} if checkpointing and not config.checkpointing else {}
+            wanted = config.replace(**change, checkpointing=checkpointing)
+            need = _needed(policy, steps, pairs, costs, config=wanted, objectives=objectives)
+            needs.append(need.total)
+            if need._replace(available=found.available).fits:
+                # a checkpointed pass has another forward pass, beside one forward and two backward ones
+                fitting.append((time * (4 / 3 if changes else 1), _listed({**changes, **change})))
+    if fitting:
+        return min(fitting)[1]
+    other = "" if policy.adapter == "lora" else " or adapter='lora'"
+    return f"a smaller max_length{other} (the settings of a pass save too little: {size(min(needs))} is the least)"
+
+
+def _halves(count: int) -> list[int]:
+    """A number halved again and again, down to 1.
+
+    >>> _halves(8)
+    [4, 2, 1]
+    """
+    return [] if count <= 1 else [count // 2, *_halves(count // 2)]
+
+
+def _listed(changes: dict[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in changes.items())
+
+
+class _Costs:
+    """Bytes that passes keep, from trials that are made when they are first asked for."""
+
+    def __init__(self, policy: Policy, pair: EncodedPair) -> None:
+        self._policy = policy
+        self._tokens = [*pair.prompt, *pair.response_a, *pair.response_b]
+        self._found: dict[tuple[bool, bool], Float64[Tensor, "4 2"]] = {}
+
+    @property
+    def layered(self) -> bool:
+        """Whether the model has layers that can be computed once more."""
+        return any(isinstance(part, compute.GradientCheckpointingLayer) for part in self._policy.model.modules())
+
+    def kept(self, shape: _Shape, *, shared: bool, checkpointing: bool) -> float:
+        """What a pass keeps until its backward pass."""
+        return self._scaled(shape, shared, checkpointing, column=0)
+
+    def layer(self, shape: _Shape, *, shared: bool) -> float:
+        """What the layer with the most of it keeps, without checkpointing; all, where layers cannot be told apart."""
+        return self._scaled(shape, shared, False, column=1 if self.layered else 0)
+
+    def _scaled(self, shape: _Shape, shared: bool, checkpointing: bool, *, column: int) -> float:
+        if (shared, checkpointing) not in self._found:
+            self._found[shared, checkpointing] = self._fit(shared=shared, checkpointing=checkpointing)
+        features = torch.tensor(shape.features, dtype=torch.float64)
+        return max(0.0, float(features @ self._found[shared, checkpointing][:, column]))
+
+    def _fit(self, *, shared: bool, checkpointing: bool) -> Float64[Tensor, "4 2"]:
+        """The bytes of a pass and of its largest layer for each feature: fixed, per position, per scored token, per square."""
+        long = min(128, self._policy.context_length)
+        short = max(long // 4, 3)
+        trials = [  # in pairs: how many, how long, scored tokens of each
+            self._pairs(1, short, short // 2),
+            self._pairs(1, long, long // 2),
+            self._pairs(1, short, 2),
+            self._pairs(4, short, short // 2),
+        ]
+        measured, features = [], []
+        before = self._policy.compute
+        self._policy.compute = before._replace(checkpointing=checkpointing)
+        try:
+            for pairs in trials:
+                whole = Pass(tuple((index,) for index in range(len(pairs))), shared)
+                measured.append(_trial(self._policy, pairs, shared=shared))
+                features.append(_shape(pairs, whole).features)
+        finally:
+            self._policy.compute = before
+        return torch.linalg.solve(
+            torch.tensor(features, dtype=torch.float64), torch.tensor(measured, dtype=torch.float64)
+        ).clamp(min=0)
+
+    def _pairs(self, count: int, length: int, scored: int) -> list[EncodedPair]:
+        """Pairs of tokens of the data: in a shared row `length` of them, in one for each response a few less."""
+        tokens = (self._tokens * (length // len(self._tokens) + 1))[:length]
+        first = max(1, scored // 2)
+        prompt = length - 2 * first
+        pair = EncodedPair(tuple(tokens[:prompt]), tuple(tokens[prompt : prompt + first]), tuple(tokens[prompt + first :]))
+        return [pair] * count
+
+
+def _shape(pairs: Sequence[EncodedPair], one: Pass) -> _Shape:
+    """The shape of a pass, whose pairs are those of a step by number."""
+    members = [pairs[index] for index in one.pairs]
+    scored = sum(len(pair.response_a) + len(pair.response_b) for pair in members)
+    if not one.shared:
+        return _Shape(2 * len(members), max(pair.longest for pair in members), scored)
+    widths = [sum(pairs[index].tokens - len(pairs[index].prompt) for index in row) for row in one.rows]
+    return _Shape(len(one.rows), max(widths), scored)
+
+
+class _Kept:
+    """What autograd has been given to keep: the bytes of distinct storages that are not those of the model."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._seen = {part.untyped_storage().data_ptr() for part in chain(model.parameters(), model.buffers())}
+        self._alive: list[Tensor] = []  # so that no other storage takes an address
+        self.bytes = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        storage, kept = tensor.untyped_storage(), tensor.detach()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self._alive.append(kept)
+            self.bytes += storage.nbytes()
+        return kept
+
+
+def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tuple[float, float]:
+    """The bytes that a forward pass keeps, and those that the largest layer adds to what was there before it."""
+    labels = torch.ones(1, len(pairs))
+    batch = make_batch(pairs, labels, torch.zeros(len(pairs)), torch.arange(len(pairs)), shared=shared).to(policy.device)
+    kept, added, before = _Kept(policy.model), [0], [0]
+
+    def enter(module: torch.nn.Module, inputs: object) -> None:
+        before[0] = kept.bytes
+
+    def leave(module: torch.nn.Module, inputs: object, output: object) -> None:
+        added.append(kept.bytes - before[0])
+
+    layers = [part for part in policy.model.modules() if isinstance(part, compute.GradientCheckpointingLayer)]
+    hooks = [hook for one in layers for hook in (one.register_forward_pre_hook(enter), one.register_forward_hook(leave))]
+    made = layout(batch.owner.cpu(), labels)
+    listening = Taps(list(policy.trainable.values()), read=made, scored=made, count=1, axes=policy.coverage.axes)
+    tapped = policy.tapped(listening) if policy.coverage.exact else nullcontext()
+    try:
+        with torch.enable_grad(), tapped, torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
+            margins(policy, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return float(kept.bytes), float(max(added))
+
+
+def _logits(policy: Policy, *, scored: int) -> float:
+    """What exists of logits at a time, in float32: a chunk of them where they are made in chunks."""
+    vocabulary = _embedding(policy.model.get_output_embeddings()).shape[0]
+    rows = min(scored, max(1, logps._AT_ONCE // vocabulary)) if policy.projection.exact else scored
+    return 4.0 * _LOGITS * rows * vocabulary
+
+
+def _products(policy: Policy, *, pairs: int) -> float:
+    """The products of one weight, of which `maths.contraction` makes at most one for each pair."""
+    areas = [_bytes(weight) for weight in policy.trainable.values() if weight.ndim == 2]
+    return float(max((min(pairs * area, max(area, 4 * logps._AT_ONCE)) for area in areas), default=0))
+
+
+def _reading(policy: Policy, pairs: Sequence[EncodedPair], costs: _Costs) -> float:
+    """What a pass without gradient needs: one layer, and logits."""
+    rows, positions = _READING
+    longest = max(pair.longest for pair in pairs)
+    rows = max(1, min(rows, positions // longest, 2 * len(pairs)))
+    scored = rows * max(max(len(pair.response_a), len(pair.response_b)) for pair in pairs)
+    return costs.layer(_Shape(rows, longest, scored), shared=False) + _logits(policy, scored=scored)
+
+
+def _tied(policy: Policy) -> int:
+    """The bytes of a trained embedding that is the output projection too: both uses have rows before they are added."""
+    embedding, head = (_embedding(part) for part in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()))
+    trained = any(weight is head for weight in policy.trainable.values())
+    return _bytes(head) if trained and embedding is head else 0
+
+
+def _embedding(module: torch.nn.Module | None) -> Tensor:
+    assert module is not None, "the policy's projection was asked for before"
+    return cast(Tensor, module.weight)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _held(tensors: Iterable[Tensor]) -> int:
+    """The bytes of the distinct storages of tensors."""
+    return sum({part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in tensors}.values())
+
+
+def _available(policy: Policy, weights: int) -> int | None:
+    """What is free on the device of a policy, and what its weights hold; None where that cannot be known."""
+    free = _free(policy.device)
+    return None if free is None else free + weights
+
+
+def _free(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return _free_of_system() if device.type == "cpu" else None
+
+
+def _free_of_system(*, told: Path = Path("/proc/meminfo")) -> int | None:
+    """What the operating system would give to a new program."""
+    if told.exists():
+        for line in told.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

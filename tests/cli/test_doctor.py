@@ -1,0 +1,134 @@
+"""`paretokit doctor` with a policy and preferences, and what `paretokit train` says before it starts."""
+
+import json
+
+import pytest
+
+import paretokit as pk
+from paretokit.cli import main
+from paretokit.experiments import memory
+from paretokit.models.tiny import random_policy
+from paretokit.preferences.records import native_records
+
+PARTS = {"weights", "gradients", "update", "moments", "activations", "chunk", "reading"}
+
+
+@pytest.fixture
+def shell(tmp_path, monkeypatch, capsys):
+    data = pk.world("safety").preferences.select(limit=40)
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in native_records(data)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("paretokit.cli.doctor.checks", lambda: [("policy tiny", "looked at elsewhere", True)])
+
+    def run(*words):
+        status = main(list(words))
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+TRAIN = ["--preferences", "pairs.jsonl", "--steps", "2", "--pairs-per-step", "4", "--heldout", "8"]
+
+
+def test_the_text_says_what_is_needed(shell, tmp_path):
+    status, out, _ = shell("doctor", "--policy", "tiny", *TRAIN)
+    assert status == 0
+    assert out.index("looked at elsewhere") < out.index("Training tiny on pairs.jsonl")
+    rows = dict(line.strip().split("  ", 1) for line in out.splitlines() if "  " in line.strip())
+    said = {name: found.strip() for name, found in rows.items()}
+    assert [said[name] for name in ("shared prompts", "logits in chunks", "one backward pass for all objectives")] == [
+        "yes"
+    ] * 3
+    assert said["a step"].startswith("4 pairs in ")
+    assert said["reference log-probabilities"].startswith("0 of ")
+    assert said["memory, in all"].endswith(" available")
+    assert "2 steps of 4 pairs" in said["time"]
+    assert len([name for name in said if name.startswith("memory, ")]) == len(PARTS) + 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_json_holds_all_of_it(shell):
+    status, out, _ = shell("doctor", "--policy", "tiny", *TRAIN, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["policy tiny"]["fine"]
+    training = found["training"]
+    assert training["config"]["steps"] == 2
+    assert training["allows"] == {
+        "shared prompts": {"exact": True, "reason": "", "window": None},
+        "logits in chunks": {"exact": True, "reason": ""},
+        "one backward pass": {"exact": True, "reason": ""},
+    }
+    assert training["step"]["apart"] == 0
+    assert training["step"]["report"].startswith("4 pairs in ")
+    assert training["reasons"] == []
+    assert training["references"]["cached"] <= training["references"]["needed"]
+    assert set(training["memory"]) >= {*PARTS, "total", "available", "fits", "suggestion"}
+    assert training["memory"]["fits"]
+    assert set(training["seconds"]) == {"training", "references", "figures", "total"}
+
+
+def test_without_the_options_it_is_as_before(shell):
+    status, out, _ = shell("doctor", "--json")
+    assert status == 0
+    assert json.loads(out) == {"policy tiny": {"found": "looked at elsewhere", "fine": True}}
+
+
+def test_the_cache_of_references_is_seen(shell):
+    assert shell("train", *TRAIN, "--weights", "0.5,0.5", "--seed", "3")[0] == 0
+    _, out, _ = shell("doctor", "--policy", "tiny", *TRAIN, "--seed", "3", "--json")
+    references = json.loads(out)["training"]["references"]
+    assert references["cached"] == references["needed"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--policy", "tiny"],
+            "--preferences: found --policy alone, expected both or neither. Give both to see what a training needs, or neither "
+            "to look at the installation.",
+        ),
+        (["--preferences", "pairs.jsonl"], "--policy: found --preferences alone, expected both or neither."),
+        (["--policy", "tinny", "--preferences", "pairs.jsonl"], "Did you mean 'tiny'?"),
+        (["--policy", "tiny", "--preferences", "missing.jsonl"], "missing.jsonl"),
+        (["--policy", "tiny", "--preferences", "pairs.jsonl", "--objectives", "helpfulnes"], "Did you mean 'helpfulness'?"),
+        (["--policy", "tiny", "--preferences", "pairs.jsonl", "--steps", "0"], "steps: found 0"),
+    ],
+    ids=" ".join,
+)
+def test_an_error_is_one_line(shell, words, message):
+    status, out, err = shell("doctor", *words)
+    assert status == 1
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("paretokit doctor: ")
+    assert message in last
+
+
+def test_a_policy_with_a_window_is_said_to_read_long_pairs_apart(shell, tmp_path):
+    random_policy("gemma3").export(tmp_path / "windowed")
+    _, out, _ = shell("doctor", "--policy", "windowed", *TRAIN, "--max-length", "200")
+    assert "yes, up to 16 tokens of prompt and response" in out
+    assert "pairs do not share their prompt in one row: longer than the 16 tokens that a layer sees" in out
+    assert "4 of them apart" in out
+    _, _, err = shell("train", "--policy", "windowed", *TRAIN, "--max-length", "200", "--weights", "0.5,0.5")
+    assert "pairs do not share their prompt in one row: longer than the 16 tokens that a layer sees" in " ".join(err.split())
+
+
+def test_train_says_how_it_reads_and_what_it_needs(shell):
+    status, _, err = shell("train", *TRAIN, "--weights", "0.5,0.5", "--seed", "4")
+    assert status == 0
+    assert "a step: 4 pairs in " in err
+    assert " available" in err
+    assert "warning" not in err
+
+
+def test_train_warns_where_it_will_not_fit_and_goes_on(shell, monkeypatch):
+    monkeypatch.setattr(memory, "_free", lambda device: 8 * 2**20)
+    status, _, err = shell("train", *TRAIN, "--weights", "0.5,0.5", "--seed", "5")
+    assert status == 0
+    assert "warning: memory: " in err
+    assert "too little, it would fit with " in err
