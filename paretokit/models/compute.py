@@ -4,17 +4,18 @@ None of it changes what is computed, except for the rounding of a lower precisio
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch._functorch.config as functorch_config
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from paretokit.errors import ModelError
 
-__all__ = ["Compute", "checkpointed", "out_of_memory"]
+__all__ = ["Compute", "checkpointed", "out_of_memory", "repeatable"]
 
 
 class Compute(NamedTuple):
@@ -48,6 +49,12 @@ def checkpointed(model: torch.nn.Module) -> Iterator[None]:
             layer.forward = partial(checkpoint, plain, use_reentrant=False, preserve_rng_state=False)
             stack.callback(layer.__dict__.pop, "forward")
         yield
+
+
+def repeatable(how: Compute) -> AbstractContextManager[object]:
+    """Return the context in which a compiled model must be compiled, and its graph be gone through backwards, where that
+    happens more than once: by default a compiled graph overwrites what its forward pass kept, and refuses a second pass."""
+    return nullcontext() if how.compiler is None else functorch_config.patch(donated_buffer=False)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models import lora, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
-from paretokit.models.compute import Compute, checkpointed
+from paretokit.models.compute import Compute, checkpointed, repeatable
 from paretokit.models.projection import Projection, Scorer, backbone, projection
 from paretokit.models.sharing import Sharing, probe
 from paretokit.rows import Rows, alike, pad_rows, visible
@@ -265,17 +265,17 @@ class Policy:
         inputs = _inputs(model, rows, limit=self.context_length, shared=shared)
         predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
         if not self.projection.exact:
-            with _only(model, predicting):
-                return token_logps(model(**inputs).logits[0], targets)
-        with self._running(model) as run:
+            with self._running(model, model) as run, _only(model, predicting):
+                return token_logps(run(**inputs).logits[0], targets)
+        with self._running(model, backbone(model)) as run:
             hidden = run(**inputs).last_hidden_state.flatten(0, 1)[predicting]
         scorer = self._own_scorer() if model is self.model else Scorer(_head(model), self.projection)
         return scorer(hidden.to(self.compute.dtype or hidden.dtype), targets)[0]
 
     @contextmanager
-    def _running(self, model: PreTrainedModel | PeftModel) -> Iterator[Callable[..., Any]]:
-        """The backbone of a model, to be called as `compute` says."""
-        run: Any = backbone(model)
+    def _running(self, model: PreTrainedModel | PeftModel, part: Any) -> Iterator[Callable[..., Any]]:
+        """A model or its backbone, to be called as `compute` says."""
+        run = part
         how = self.compute
         with ExitStack() as stack:
             if how.dtype is not None:
@@ -283,8 +283,7 @@ class Policy:
             if how.checkpointing and torch.is_grad_enabled():
                 stack.enter_context(checkpointed(run))
             if how.compiler is not None and model is self.model:
-                # what the forward pass keeps is read by a backward pass per objective, not handed over to the first
-                stack.enter_context(torch._functorch.config.patch(donated_buffer=False))
+                stack.enter_context(repeatable(how))
                 if how.compiler not in self._compiled:
                     self._compiled[how.compiler] = torch.compile(run, backend=how.compiler, dynamic=True)
                 run = self._compiled[how.compiler]
@@ -318,12 +317,13 @@ def _inputs(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, share
         )
     device = next(model.parameters()).device
     input_ids, position_ids, segments = (part.to(device) for part in rows[:3])
+    read = {"input_ids": input_ids, "use_cache": False}
+    if shared:
+        return {**read, "position_ids": position_ids, "attention_mask": _additive(visible(segments), model.dtype)}
     # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
     # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
     counting = torch.arange(width, device=device).expand_as(position_ids)
-    positions = torch.where(segments > 0, position_ids, counting)
-    mask = {"attention_mask": _additive(visible(segments), model.dtype)} if shared else {}
-    return {"input_ids": input_ids, "position_ids": positions, "use_cache": False, **mask}
+    return {**read, "position_ids": torch.where(segments > 0, position_ids, counting)}
 
 
 def _additive(seen: Bool[Tensor, "R 1 T T"], dtype: torch.dtype) -> Float[Tensor, "R 1 T T"]:

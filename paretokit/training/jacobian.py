@@ -17,6 +17,7 @@ from paretokit.maths.contraction import layout
 from paretokit.maths.gramian import gramian
 from paretokit.maths.logps import sum_by_sequence
 from paretokit.maths.losses import dpo, dpo_slopes
+from paretokit.models.compute import repeatable
 from paretokit.models.policy import Policy
 from paretokit.models.taps import Taps, on_device
 from paretokit.preferences.pack import Batch, Pass, make_batch
@@ -84,7 +85,8 @@ def objective_jacobian(
         losses, slopes = _outer(delta, here, beta=beta)
         weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
         present = [bool(row.nan_to_num().any()) for row in batch.labels.cpu()]
-        return Jacobian(losses, delta.detach(), separate_passes(parameters, delta, weights, present=present))
+        with repeatable(policy.compute):
+            return Jacobian(losses, delta.detach(), separate_passes(parameters, delta, weights, present=present))
     labels, count = batch.labels.cpu(), batch.labels.shape[1]
     read, scored = (on_device(layout(owner.cpu(), labels), policy.device) for owner in (batch.owner, batch.sequence % count))
     taps = Taps(parameters, read=read, scored=scored, count=len(labels), axes=policy.coverage.axes)

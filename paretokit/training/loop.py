@@ -325,6 +325,11 @@ def _check(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> 
             f"compiler: found {config.compiler!r}, expected one of {', '.join(known)}.{suggestion(config.compiler, known)} "
             "Change compiler in the TrainConfig or on the command line."
         )
+    if config.compiler is not None and not policy.projection.exact:
+        raise ConfigError(
+            f"compiler: found {config.compiler!r} for a model whose backbone cannot be run by itself "
+            f"({policy.projection.reason}), expected no compiler. Leave it out."
+        )
     if not policy.trainable:
         raise ConfigError(
             f"policy: found nothing trainable (adapter={policy.adapter!r}), expected an adapter or full fine-tuning. "

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.models_cases import plain_logps, ragged_pairs, trained_policy
+from support.models_cases import plain_logps, ragged_pairs, trained_policy, wide
 
 from paretokit.models.sharing import Sharing, probe
 from paretokit.models.tiny import FAMILIES, random_policy
@@ -31,6 +31,33 @@ def test_log_probabilities_are_those_of_plain_logits(family):
     assert rows.sequence.tolist() == [s for s, logps in enumerate(expected) for _ in logps]
     wrong = policy.token_logps(rows).detach()  # planted: the second response sees the first
     assert (wrong - torch.cat(expected)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_several_pairs_in_a_row_have_the_log_probabilities_of_plain_logits(family):
+    policy = trained_policy(family)
+    prompts, first, second = responses_of_pairs()
+    expected = [plain_logps(policy.model, p, r) for p, r in zip(prompts * 2, first + second, strict=True)]
+    rows = shared_rows(prompts, first, second, rows=[[0, 2], [1]])
+    assert rows.segments.amax(dim=1).tolist() == [6, 3]
+    found = policy.token_logps(rows, shared=True).detach()
+    assert (found - torch.cat(expected)).abs().max() <= TOLERANCE.get(family, 1e-8)
+    assert rows.sequence.tolist() == [s for s, logps in enumerate(expected) for _ in logps]
+    leak = torch.where(rows.segments > 3, rows.segments - 3, rows.segments)  # planted: the pairs of a row are taken for one
+    wrong = policy.token_logps(rows._replace(segments=leak), shared=True).detach()
+    apart, pair = (wrong - torch.cat(expected)).abs(), rows.sequence % 3
+    assert apart[pair == 2].max() > 1e-3  # it comes second, and sees the other
+    assert apart[pair != 2].max() <= TOLERANCE.get(family, 1e-8)
+
+
+def test_in_float64_all_through_gemma_2_is_exact_too():
+    """So its tolerance is that of its softmax in float32."""
+    with wide():
+        policy = trained_policy("gemma2")
+        prompts, first, second = responses_of_pairs()
+        expected = [plain_logps(policy.model, p, r) for p, r in zip(prompts * 2, first + second, strict=True)]
+        found = policy.token_logps(shared_rows(prompts, first, second, rows=[[0, 2], [1]]), shared=True).detach()
+    assert (found - torch.cat(expected)).abs().max() <= 1e-13
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -1,6 +1,8 @@
 """What the tests of models and decoding share: ragged pairs, policies that look trained, log-probs the plain way."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest import mock
 
 import torch
 
@@ -8,6 +10,13 @@ from paretokit.models.policy import Policy
 from paretokit.models.tiny import random_policy
 
 VOCABULARY = 259
+
+
+@contextmanager
+def wide() -> Iterator[None]:
+    """Float32 is float64: in the norms, softmaxes and rotations that transformers computes in float32 in a float64 model."""
+    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+        yield
 
 
 def ragged_pairs(*, seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:

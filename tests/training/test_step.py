@@ -207,6 +207,39 @@ def test_an_unknown_compiler_is_refused():
         iter_train(random_policy(seed=0), pairs(), weights=WEIGHTS, config=replace(CONFIG, compiler="inducter"))
 
 
+def test_a_model_that_cannot_be_taken_apart_is_not_compiled():
+    policy = random_policy(seed=0)
+    policy.base.projection = policy.projection._replace(exact=False, reason="its output projection is a Mystery")
+    with pytest.raises(ConfigError, match=r"backbone cannot be run by itself \(its output projection is a Mystery\)"):
+        iter_train(policy, pairs(), weights=WEIGHTS, config=replace(CONFIG, compiler="eager"))
+
+
+def test_the_models_own_head_is_run_as_asked_too(monkeypatch):
+    plain, own = exact_policy(), exact_policy()
+    own.base.projection = own.projection._replace(exact=False, reason="planted")
+    found = run(own, pairs(), config=replace(CONFIG, steps=2, checkpointing=True))
+    expected = run(plain, pairs(), config=replace(CONFIG, steps=2))
+    assert found[-1].losses == pytest.approx(expected[-1].losses, rel=1e-10)
+    assert found[-1].backward_passes == 1
+    half = run(own, pairs(), config=replace(CONFIG, steps=1, autocast="bfloat16"))
+    assert half[0].gradient_norms != pytest.approx(expected[0].gradient_norms, rel=1e-6)  # it acts
+
+
+def test_rows_padded_beyond_the_context_of_learnt_positions_are_read():
+    """GPT-2 has 256 learnt positions; a shared row may be longer, its sequences are not."""
+    data = pairs(count=6)
+    policy = exact_policy()
+    encoded = encode_preferences(policy, data, max_length=128)
+    longest = encoded[0]._replace(prompt=encoded[0].prompt * 3, response_a=(5,) * 180, response_b=(6,) * 180)
+    assert longest.longest <= policy.context_length < len(longest.prompt) + 360
+    labels, zeros = data.labels[:, :2], torch.zeros(2)
+    batch = jacobian.batch_for(policy, [longest, encoded[1]], labels, zeros, torch.arange(2))
+    assert batch.shared
+    alone = [jacobian.batch_for(policy, [pair], labels[:, :1], zeros[:1], torch.arange(1)) for pair in (longest, encoded[1])]
+    expected = torch.cat([jacobian.margins(policy, one) for one in alone])
+    torch.testing.assert_close(jacobian.margins(policy, batch), expected, rtol=0, atol=1e-10)
+
+
 def test_micro_batches_reuse_the_rows_of_the_first():
     part = jacobian.Jacobian(torch.ones(1, 2), torch.ones(2), (torch.ones(1, 3),))
     total = jacobian.accumulate(jacobian.accumulate(None, part), part._replace(rows=(torch.ones(1, 3),)))
