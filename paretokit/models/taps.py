@@ -79,7 +79,8 @@ def tapped(model: Any, scorer: Scorer | None, taps: Taps) -> Iterator[None]:
         if quiet[0] or not torch.is_grad_enabled():
             return output
         slots, tensors = taps.slots(module), [part for part in inputs if isinstance(part, torch.Tensor)]
-        rule = _rule(module, taps, slots, quiet, place="scored" if module in heads else "read", axis=taps.axes.get(name, 1))
+        place = "scored" if module in heads else "read"
+        rule = partial(_rows, module, taps, slots, quiet, place, taps.axes.get(name, 1))
         if isinstance(module, Scorer):
             logps, normaliser = output
             return _Tap.apply(logps, rule, 3, *tensors, normaliser, *slots.values()), normaliser
@@ -110,25 +111,28 @@ class _Tap(torch.autograd.Function):
         return gradients[0], None, None, *(None for _ in saved), *ctx.rule(gradients[0], *saved)
 
 
-def _rule(
-    module: torch.nn.Module, taps: Taps, slots: dict[str, Tensor], quiet: list[bool], *, place: str, axis: int
-) -> Callable[..., list[Tensor]]:
+def _rows(
+    module: torch.nn.Module,
+    taps: Taps,
+    slots: dict[str, Tensor],
+    quiet: list[bool],
+    place: str,
+    axis: int,
+    gradient: Tensor,
+    *inputs: Tensor,
+) -> list[Tensor]:
     """What a tap does: from the output's gradient and the inputs to a row for each slot of the module."""
+    made, slopes = taps.at(place)
     rule = _RULES.get(type(module))
-
-    def rows(gradient: Tensor, *inputs: Tensor) -> list[Tensor]:
-        made, slopes = taps.at(place)
-        quiet[0] = True
-        try:
-            if rule is None:
-                found = _any_module(module, gradient, inputs, slopes, slots, axis=axis)
-            else:
-                found = rule(module, gradient, inputs, made, slopes, slots)
-        finally:
-            quiet[0] = False
-        return [found[name] for name in slots]
-
-    return rows
+    quiet[0] = True
+    try:
+        if rule is None:
+            found = _any_module(module, gradient, inputs, slopes, slots, axis=axis)
+        else:
+            found = rule(module, gradient, inputs, made, slopes, slots)
+    finally:
+        quiet[0] = False
+    return [found[name] for name in slots]
 
 
 def _linear(

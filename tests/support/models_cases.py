@@ -14,7 +14,8 @@ VOCABULARY = 259
 
 @contextmanager
 def wide() -> Iterator[None]:
-    """Float32 is float64: in the norms, softmaxes and rotations that transformers computes in float32 in a float64 model."""
+    """Float32 is float64: in the norms, softmaxes and rotations that transformers computes in float32 in a float64 model, and
+    in the log-softmax of TRL."""
     with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
         yield
 

@@ -4,14 +4,12 @@ TRL computes the log-softmax and the gradient through it in float32, whatever th
 compared with those islands widened to float64, where what is left is rounding; then once in float32, as both are used.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
 import torch
-from support.models_cases import disturb, ragged_pairs
+from support.models_cases import disturb, ragged_pairs, wide
 
 from paretokit.maths.losses import dpo
 from paretokit.models.policy import Policy
@@ -82,13 +80,6 @@ def build(family: str, adapter: str, folder: str, *, dtype: torch.dtype = torch.
 @pytest.fixture(scope="module", params=[(family, adapter) for family in FAMILIES for adapter in ("full", "lora")], ids="-".join)
 def sides(request, tmp_path_factory) -> Sides:
     return build(*request.param, str(tmp_path_factory.mktemp("trl")))
-
-
-@contextmanager
-def wide() -> Iterator[None]:
-    """Float32 is float64: in TRL's log-softmax, and in the norms and attentions of transformers, on both sides."""
-    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
-        yield
 
 
 def trl_batch(pairs: list[EncodedPair]) -> dict[str, torch.Tensor]:
