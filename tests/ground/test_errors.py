@@ -13,6 +13,7 @@ from paretokit import errors
         (errors.ConfigError, ValueError),
         (errors.ShapeError, ValueError),
         (errors.NonFiniteError, ArithmeticError),
+        (errors.MemoryLimitError, MemoryError),
         (errors.ModelError, RuntimeError),
         (errors.StoreError, OSError),
         (errors.DependencyError, ImportError),
@@ -26,7 +27,7 @@ def test_each_is_of_the_family_and_a_builtin(kind, builtin):
 
 def test_the_table_above_is_complete():
     family = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)}
-    assert len(family - {errors.ParetokitError}) == 8
+    assert len(family - {errors.ParetokitError}) == 9
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def test_no_hook_stays_behind(adapter):
     with mock.patch.object(layers(policy)[1].mlp, "forward", fail), pytest.raises(RuntimeError, match="planted"):
         rows(policy)
     assert hooks(policy) == 0
-    with mock.patch.object(taps, "contract", fail), pytest.raises(RuntimeError, match="planted"):  # in the backward pass
+    with mock.patch.object(taps.Taps, "at", fail), pytest.raises(RuntimeError, match="planted"):  # in the backward pass
         rows(policy)
     assert hooks(policy) == 0
     policy.base.coverage = None
