@@ -19,7 +19,6 @@ from transformers.pytorch_utils import Conv1D
 
 from paretokit.maths.contraction import Layout, Slopes, contract, contract_embedding, contract_vectors, layout, slopes_at
 from paretokit.maths.logps import vocabulary_blocks
-from paretokit.models.merging import merging
 from paretokit.models.projection import Scorer
 from paretokit.rows import Rows, shared_rows
 from paretokit.shapes import Float, Tensor
@@ -90,8 +89,7 @@ def tapped(model: Any, scorer: Scorer | None, taps: Taps) -> Iterator[None]:
     modules = [*model.named_modules(), *([] if scorer is None else [("", scorer)])]
     hooks = [module.register_forward_hook(partial(tap, name=name)) for name, module in modules if taps.slots(module)]
     try:
-        with merging(model, taps.slots, partial(taps.at, "read")):
-            yield
+        yield
     finally:
         for hook in hooks:
             hook.remove()
