@@ -13,7 +13,7 @@ from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["projected", "projected_logps", "sum_by_sequence", "token_logps", "vocabulary_blocks"]
 
-_AT_ONCE = 2**25  # logits that exist at a time
+_AT_ONCE = 2**24  # logits that exist at a time
 
 
 def token_logps(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -41,7 +41,7 @@ def projected_logps(
     """Return `token_logps(logits, targets)` for logits = scale (hidden weight' + bias), without keeping any logits.
 
     With `cap` the logits are cap tanh(logits / cap) (soft-capping, Gemma 2, arXiv 2408.00118, section 2). `chunk` rows of
-    logits exist at a time (default: 128 MB of them in float32). Differentiable in hidden, weight and bias, once. Each
+    logits exist at a time (default: 64 MB of them in float32). Differentiable in hidden, weight and bias, once. Each
     log-probability depends on its own hidden state alone, so its gradient there is found in the forward pass, where the
     logits are, and only scaled in the backward one; that of the weight makes the logits again, where it is asked for.
 
@@ -89,12 +89,12 @@ def vocabulary_blocks(
     size = max(1, _AT_ONCE // max(1, len(hidden)))
     for start in range(0, len(weight), size):
         block = slice(start, min(start + size, len(weight)))
-        logits, slope = _logits(hidden, weight[block], None if bias is None else bias[block], scale, cap)
-        found = (logits - normaliser[:, None]).exp_().neg_()
+        logits, bend = _logits(hidden, weight[block], None if bias is None else bias[block], scale, cap)
+        found = logits.sub_(normaliser[:, None]).exp_()
         inside = (targets >= block.start) & (targets < block.stop)
         column = (targets - block.start).clamp(0, block.stop - block.start - 1)
-        found.scatter_add_(1, column[:, None], inside[:, None].to(found.dtype))
-        yield block, found.mul_(slope)
+        found.scatter_add_(1, column[:, None], -inside[:, None].to(found.dtype))
+        yield block, (found if bend is None else found.mul_(bend)).mul_(-scale)
 
 
 class _Projected(torch.autograd.Function):
@@ -105,13 +105,15 @@ class _Projected(torch.autograd.Function):
         chunk = how[2]
         found, normalisers, slopes = [], [], []
         for rows, chosen in zip(hidden.split(chunk), targets.split(chunk), strict=True):
-            logits, slope = _logits(rows, weight, bias, *how[:2])
-            normaliser = torch.logsumexp(logits, dim=-1)
-            logps = logits.sub_(normaliser[:, None])
-            found.append(_chosen(logps, chosen))
-            normalisers.append(normaliser)
+            logits, bend = _logits(rows, weight, bias, *how[:2])
+            largest, logit = logits.amax(dim=-1), _chosen(logits, chosen)
+            exponentials = logits.sub_(largest[:, None]).exp_()
+            total = exponentials.sum(dim=-1)
+            found.append((logit - largest) - total.log())
+            normalisers.append(largest + total.log())
             if ctx.needs_input_grad[0]:
-                slopes.append(_cotangent(logps, chosen).mul_(slope).to(weight.dtype) @ weight)
+                cotangent = _less_one_hot(exponentials.div_(total[:, None]), chosen, bend)
+                slopes.append((cotangent.to(weight.dtype) @ weight).mul_(-how[0]))
         ctx.how = how
         ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(slopes) if slopes else None)
         normaliser = torch.cat(normalisers)
@@ -129,8 +131,9 @@ class _Projected(torch.autograd.Function):
         if to_weight is not None or to_bias is not None:
             parts = (part.split(ctx.how[2]) for part in (hidden, targets, given))
             for rows, chosen, scaled in zip(*parts, strict=True):
-                logits, slope = _logits(rows, weight, bias, *ctx.how[:2])
-                cotangent = _cotangent(torch.log_softmax(logits, dim=-1), chosen).mul_(slope).mul_(scaled).to(weight.dtype)
+                logits, bend = _logits(rows, weight, bias, *ctx.how[:2])
+                cotangent = _less_one_hot(torch.softmax(logits, dim=-1), chosen, bend)
+                cotangent = cotangent.mul_(-ctx.how[0] * scaled).to(weight.dtype)
                 if to_weight is not None:
                     to_weight.addmm_(cotangent.T, rows)
                 if to_bias is not None:
@@ -144,25 +147,27 @@ def _logits(
     bias: Float[Tensor, " V"] | None,
     scale: float,
     cap: float | None,
-) -> tuple[Float[Tensor, "n V"], Float[Tensor, "n V"] | float]:
-    """The logits, in float32 or better, and their derivative with respect to hidden weight' + bias."""
+) -> tuple[Float[Tensor, "n V"], Float[Tensor, "n V"] | None]:
+    """The logits, in float32 or better and free to be written over, and the slope of the cap where there is one."""
     raw = torch.nn.functional.linear(hidden, weight, bias)
-    logits = raw.to(_wide(raw.dtype)) * scale
+    logits = raw.to(_wide(raw.dtype))
+    logits = logits if scale == 1 else logits.mul_(scale)
     if cap is None:
-        return logits, scale
+        return logits, None
     bounded = torch.tanh(logits / cap)
-    return cap * bounded, scale * (1 - bounded**2)
+    return cap * bounded, 1 - bounded**2
 
 
 def _chosen(logps: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     return logps.gather(-1, targets[:, None]).squeeze(-1)
 
 
-def _cotangent(logps: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, "n V"]:
-    """The derivative of each row's chosen log-probability with respect to its logits; takes the place of `logps`."""
-    one_hot_less_softmax = logps.exp_().neg_()
-    one_hot_less_softmax[torch.arange(len(targets), device=targets.device), targets] += 1
-    return one_hot_less_softmax
+def _less_one_hot(
+    softmax: Float[Tensor, "n V"], targets: Int[Tensor, " n"], bend: Float[Tensor, "n V"] | None
+) -> Float[Tensor, "n V"]:
+    """Minus the derivative of each row's chosen log-probability with respect to its logits; takes the place of `softmax`."""
+    softmax[torch.arange(len(targets), device=targets.device), targets] -= 1
+    return softmax if bend is None else softmax.mul_(bend)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

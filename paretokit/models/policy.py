@@ -20,7 +20,7 @@ from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models import lora, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
-from paretokit.models.compute import Compute, checkpointed, repeatable
+from paretokit.models.compute import Compute, attending, checkpointed, repeatable
 from paretokit.models.projection import Projection, Scorer, backbone, projection
 from paretokit.models.sharing import Sharing, probe
 from paretokit.rows import Rows, alike, pad_rows, visible
@@ -264,24 +264,28 @@ class Policy:
     def _scored(self, model: PreTrainedModel | PeftModel, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
         inputs = _inputs(model, rows, limit=self.context_length, shared=shared)
         predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
+        width = rows.input_ids.shape[1]
         if not self.projection.exact:
-            with self._running(model, model) as run, _only(model, predicting):
+            with self._running(model, model, width=width) as run, _only(model, predicting):
                 return token_logps(run(**inputs).logits[0], targets)
-        with self._running(model, backbone(model)) as run:
+        with self._running(model, backbone(model), width=width) as run:
             hidden = run(**inputs).last_hidden_state.flatten(0, 1)[predicting]
         scorer = self._own_scorer() if model is self.model else Scorer(_head(model), self.projection)
         return scorer(hidden.to(self.compute.dtype or hidden.dtype), targets)[0]
 
     @contextmanager
-    def _running(self, model: PreTrainedModel | PeftModel, part: Any) -> Iterator[Callable[..., Any]]:
+    def _running(self, model: PreTrainedModel | PeftModel, part: Any, *, width: int) -> Iterator[Callable[..., Any]]:
         """A model or its backbone, to be called as `compute` says."""
         run = part
         how = self.compute
         with ExitStack() as stack:
             if how.dtype is not None:
                 stack.enter_context(torch.autocast(self.device.type, dtype=how.dtype))
-            if how.checkpointing and torch.is_grad_enabled():
+            again = how.checkpointing and torch.is_grad_enabled()
+            if again:
                 stack.enter_context(checkpointed(run))
+            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in this context
+                stack.enter_context(attending(self.device, how.dtype or model.dtype, width=width))
             if how.compiler is not None and model is self.model:
                 stack.enter_context(repeatable(how))
                 if how.compiler not in self._compiled:
