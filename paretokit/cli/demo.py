@@ -17,7 +17,8 @@ METHODS = ("raco", "cagrad", "linear")
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    command.add_argument("--world", default="summaries", choices=("summaries", "safety"), help="the task (default: summaries)")
+    worlds = ("summaries", "safety", "math", "values")
+    command.add_argument("--world", default="summaries", choices=worlds, help="the task (default: summaries)")
     command.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds per point (default: 1)")
     command.add_argument("--steps", type=int, help="optimizer steps per run (default: the preset of tiny)")
     command.add_argument("--store", default="demo-runs", help="folder of the runs; what is there is not run again")

@@ -6,8 +6,9 @@ Imports: `errors`, `training.config`; rich on use.
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from paretokit.errors import WeightsError
 from paretokit.training.config import TrainConfig
@@ -69,7 +70,8 @@ def add_config(command: argparse.ArgumentParser) -> None:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=item.metadata["help"])
             continue
         kinds = [kind for kind in get_args(item.type) or (item.type,) if kind is not type(None)]
-        group.add_argument(flag, type=kinds[0], metavar="X", help=item.metadata["help"])
+        read = weights if get_origin(kinds[0]) is Mapping else kinds[0]
+        group.add_argument(flag, type=read, metavar="X", help=item.metadata["help"])
 
 
 def config(options: argparse.Namespace) -> TrainConfig:

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.training.loop import compute_of
         from paretokit.training.methods import resolve as resolve_method
 
-        resolve_method(options.method, config)
+        resolve_method(options.method)
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
         resolve(weights, preferences.objectives, place="--weights")
         policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)

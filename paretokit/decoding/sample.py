@@ -8,12 +8,15 @@ Decoding knows nothing of training. Imports: torch, `models.policy` and the grou
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 
 from paretokit.decoding.draw import draw, uniforms
-from paretokit.errors import ConfigError, DataError, NonFiniteError
+from paretokit.errors import ConfigError, DataError, NonFiniteError, WeightsError
+from paretokit.maths.simplex import Weights
+from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
 from paretokit.shapes import Int, Tensor
 from paretokit.texts import Prompt, decode, encode_prompt, end_tokens
@@ -33,6 +36,12 @@ class Generation(NamedTuple):
     copy: int  # 0 .. copies - 1
     prompt_index: int
     sum_logp: float  # nats, of `token_ids` under the policy itself (temperature 1, nothing cut off)
+    weights: tuple[float, ...] = ()  # by which the policy's heads were mixed, in their order; () without heads
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether the weights lie outside of the simplex."""
+        return any(weight < 0 for weight in self.weights)
 
 
 @dataclass
@@ -40,6 +49,7 @@ class _Row:
     prompt_index: int
     prompt_ids: tuple[int, ...]
     copy: int
+    weights: tuple[float, ...]
     token_ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     ended: bool = False
@@ -60,7 +70,8 @@ def generate(
     policy: Policy,
     prompts: Sequence[Prompt],
     *,
-    weights: Sequence[float] | Mapping[str, float] | None = None,
+    weights: Weights | Sequence[Weights] | None = None,
+    extrapolate: bool = False,
     max_new_tokens: int = 64,
     temperature: float = 1.0,
     top_k: int = 0,
@@ -78,8 +89,17 @@ def generate(
     before every token; once it is true, what is there is returned, texts that were not begun as empty ones. Model
     defaults such as a repetition penalty are not applied.
 
-    Raises `ConfigError` for an option out of range and for `weights` on a policy without heads, `DataError` for a
-    prompt that leaves no room for `max_new_tokens`, `NonFiniteError` where the model's logits are not finite.
+    A policy with heads is asked for `weights`: one weighting for all, or one for each prompt. Logits are mixed,
+    sum_i w_i z_i, with weights that sum to one, which is the normalised geometric mixture of the heads' policies
+    (`maths.mixing`); what cuts the distribution acts after that. With one weighting the heads are folded to one output
+    projection, and a token costs what it costs without heads. With several, equal prompts share one reading, so that the
+    whole front of a prompt is one call: `generate(policy, [prompt] * len(grid), weights=grid)`. Equal prompts draw the same
+    numbers, and differ by their weights alone. Weights below 0 are refused unless `extrapolate`, and flagged in what is
+    returned: outside of the simplex nothing was trained.
+
+    Raises `ConfigError` for an option out of range, for `weights` on a policy without heads and for none on one with heads,
+    `WeightsError` for unfit ones, `DataError` for a prompt that leaves no room for `max_new_tokens`, `NonFiniteError` where
+    the model's logits are not finite.
 
     >>> from paretokit.models.tiny import random_policy
     >>> first, second = generate(random_policy(), ["Once"], copies=2, max_new_tokens=5)
@@ -92,11 +112,7 @@ def generate(
     for name, count in (("copies", copies), ("batch_size", batch_size)):
         if count < 1:
             raise ConfigError(f"generate: {name} is {count}; expected at least 1.")
-    if weights is not None:
-        raise ConfigError(
-            "generate: `weights` were given, but this policy has no heads to weigh. Leave them out, or train one "
-            "policy per weighting."
-        )
+    mixtures = _mixtures(policy, weights, count=len(prompts), extrapolate=extrapolate)
     encoded = _encode(policy, prompts, max_new_tokens=max_new_tokens)
     options = _Options(
         max_new_tokens=max_new_tokens,
@@ -107,12 +123,34 @@ def generate(
         ends=end_tokens(policy.tokenizer),
         stop=stop or (lambda: False),
     )
-    rows = [_Row(index, ids, copy) for index, ids in enumerate(encoded) for copy in range(copies)]
-    by_length = sorted(rows, key=lambda row: len(row.prompt_ids))  # stable: copies of a prompt stay together
-    model = policy.merged()
+    rows = [_Row(index, ids, copy, mixtures[index]) for index, ids in enumerate(encoded) for copy in range(copies)]
+    by_length = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids))  # stable; equal prompts stand together
+    several = len(set(mixtures)) > 1
+    model = None if several else policy.merged(mixtures[0] or None if mixtures else None, extrapolate=extrapolate)
     for start in range(0, len(rows), batch_size):
-        _decode_batch(model, by_length[start : start + batch_size], options, device=policy.device)
+        batch, head = by_length[start : start + batch_size], None
+        if several:
+            model, head = policy.by_row(torch.tensor([row.weights for row in batch], dtype=torch.float64))
+        _decode_batch(model, batch, options, device=policy.device, head=head)
     return [_finish(policy, prompts[row.prompt_index], row) for row in rows]
+
+
+def _mixtures(
+    policy: Policy, weights: Weights | Sequence[Weights] | None, *, count: int, extrapolate: bool
+) -> list[tuple[float, ...]]:
+    """The weights of each prompt."""
+    each = list(weights) if isinstance(weights, Sequence) and any(not isinstance(part, Real) for part in weights) else None
+    if each is None:
+        return [policy.mixture(weights, extrapolate=extrapolate, place="generate: weights")] * count  # type: ignore[arg-type]
+    if len(each) != count:
+        raise WeightsError(
+            f"generate: weights: found {len(each)} weightings for {count} prompts, expected one, or one for each prompt. "
+            "Repeat the prompts for further weightings."
+        )
+    return [
+        policy.mixture(one, extrapolate=extrapolate, place=f"generate: weights of prompt {index}")  # type: ignore[arg-type]
+        for index, one in enumerate(each)
+    ]
 
 
 def _check_options(*, max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
@@ -146,12 +184,15 @@ def _finish(policy: Policy, prompt: Prompt, row: _Row) -> Generation:
         copy=row.copy,
         prompt_index=row.prompt_index,
         sum_logp=math.fsum(row.logps),
+        weights=row.weights,
     )
 
 
 @torch.inference_mode()
-def _decode_batch(model: Any, rows: list[_Row], options: _Options, *, device: torch.device) -> None:
-    """Extend `rows`, in place, until each has ended or is full."""
+def _decode_batch(
+    model: Any, rows: list[_Row], options: _Options, *, device: torch.device, head: RowHead | None = None
+) -> None:
+    """Extend `rows`, in place, until each has ended or is full; `head` is the model's, where it mixes row by row."""
     if options.stop():
         return
     uniform = torch.stack(
@@ -160,13 +201,18 @@ def _decode_batch(model: Any, rows: list[_Row], options: _Options, *, device: to
     prompts = list(dict.fromkeys(row.prompt_ids for row in rows))
     input_ids, mask = (part.to(device) for part in _pad_left(prompts))
     position = mask.cumsum(dim=-1).sub(1).clamp(min=0)
+    place = {ids: index for index, ids in enumerate(prompts)}
+    chosen = torch.tensor([place[row.prompt_ids] for row in rows], device=device)
+    if head is not None:
+        head.spread = chosen
     output = model(input_ids=input_ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
     cache, logits = output.past_key_values, output.logits[:, -1]
-    place = {ids: index for index, ids in enumerate(prompts)}
-    if len(prompts) < len(rows):  # every copy gets its own rows of the shared prefill
-        chosen = torch.tensor([place[row.prompt_ids] for row in rows], device=device)
+    if head is not None:
+        head.spread = None
+    if len(prompts) < len(rows):  # every row gets its own part of the shared prefill
         cache.batch_select_indices(chosen)
-        logits, mask, position = logits[chosen], mask[chosen], position[chosen]
+        mask, position = mask[chosen], position[chosen]
+        logits = logits[chosen] if head is None else logits
     position = position[:, -1:]
     for step in range(options.max_new_tokens):
         drawn = draw(
@@ -186,6 +232,8 @@ def _decode_batch(model: Any, rows: list[_Row], options: _Options, *, device: to
             chosen = torch.tensor(live, device=device)
             cache.batch_select_indices(chosen)
             tokens, mask, position, uniform = tokens[chosen], mask[chosen], position[chosen], uniform[chosen]
+            if head is not None:
+                head.select(chosen)
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
         position = position + 1
         logits = model(

@@ -14,13 +14,14 @@ import torch
 from paretokit.experiments.evaluation import Evaluation, HeldOutEvaluation
 from paretokit.experiments.memory import packed_steps
 from paretokit.models.policy import Policy
-from paretokit.preferences.pack import PASS, Packing, packing
+from paretokit.preferences.pack import PASS, Packing
 from paretokit.preferences.records import Preferences
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
 from paretokit.training.jacobian import batch_for, objective_jacobian
-from paretokit.training.loop import compute_of, order
+from paretokit.training.loop import compute_of, plan_of
 from paretokit.training.references import References, missing
+from paretokit.training.sampling import draw_for
 
 
 class Estimate(NamedTuple):
@@ -71,8 +72,9 @@ def _estimate(
     typical = sorted(range(len(pairs)), key=lambda index: abs(pairs[index].tokens - length))[:2]
     trial = [pairs[index] for index in typical]
     labels = torch.nan_to_num(preferences.labels[:, typical], nan=1.0)  # an objective that is not judged may cost nothing
-    size = min(len(trial), config.pairs_per_backward or config.pairs_per_step)
-    plan = packing(trial, allows=policy.sharing.allows, size=size, budget=config.tokens_per_backward)
+    if policy.heads:  # a row has one label
+        labels = labels.where(torch.eye(len(labels), len(trial), dtype=torch.bool), torch.nan)
+    plan = plan_of(policy, trial, config)
     judged = torch.full((len(labels),), len(trial))
     batches = [
         batch_for(policy, [trial[i] for i in one.pairs], labels[:, one.pairs], zeros, torch.tensor(one.pairs), placed=one)
@@ -82,18 +84,20 @@ def _estimate(
     prompts = [pair.prompt for pair in trial for _ in range(2)]
     responses = [response for pair in trial for response in (pair.response_a, pair.response_b)]
 
+    even = [1 / len(policy.heads)] * len(policy.heads) if policy.heads else None
+
     def step() -> None:
         for batch in batches:
-            objective_jacobian(policy, batch, beta=config.beta, judged=judged)
+            objective_jacobian(policy, batch, beta=config.beta, judged=judged, objectives=preferences.objectives)
 
     def forward() -> None:
-        policy.ids_logps(prompts, responses)
+        policy.ids_logps(prompts, responses, weights=even)
 
     per_forward = _seconds(forward) / sum(pair.tokens for pair in trial)
-    steps = packed_steps(policy, pairs, config=config)
+    steps = packed_steps(policy, pairs, preferences, config=config)
     positions, work = (mean(count(one.plan) for one in steps) * config.steps for count in (_positions, _work))
-    drawn = [order(len(pairs), step=s, size=config.pairs_per_step, seed=config.seed) for s in range(1, config.steps + 1)]
-    read = [pairs[index] for index in sorted({index for step_pairs in drawn for index in step_pairs})]
+    draw = draw_for(policy.heads, preferences, config)
+    read = [pairs[index] for index in sorted({index for s in range(1, config.steps + 1) for index in draw(s).pairs})]
     lacking, figures = missing(read, references), None
     held_out = ()
     if isinstance(evaluation, HeldOutEvaluation):

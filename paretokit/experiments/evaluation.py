@@ -13,6 +13,7 @@ import torch
 
 from paretokit.decoding.sample import generate
 from paretokit.experiments.score import score
+from paretokit.maths.simplex import Weights
 from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.worlds import World, world
@@ -52,12 +53,18 @@ class WorldEvaluation:
         """Return the same with one answer to each prompt: what a look in the middle of a run can afford."""
         return replace(self, copies=1)
 
-    def __call__(self, policy: Policy, *, references: References, stop: Stop | None = None) -> pd.DataFrame:
-        """Return one row per sample: prompt_index, copy, prompt, text, tokens, ended, and the score of each objective."""
+    def __call__(
+        self, policy: Policy, *, references: References, weights: Weights | None = None, stop: Stop | None = None
+    ) -> pd.DataFrame:
+        """Return one row per sample: prompt_index, copy, prompt, text, tokens, ended, and the score of each objective.
+
+        `weights` mix the heads of a policy that has some.
+        """
         task = self.world
         generations = generate(
             policy,
             task.prompts[: self.prompts],
+            weights=weights,
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             seed=self.seed,
@@ -95,17 +102,19 @@ class HeldOutEvaluation:
             "max_length": self.max_length,
         }
 
-    def __call__(self, policy: Policy, *, references: References, stop: Stop | None = None) -> pd.DataFrame:
+    def __call__(
+        self, policy: Policy, *, references: References, weights: Weights | None = None, stop: Stop | None = None
+    ) -> pd.DataFrame:
         """Return one row per held-out pair: prompt_index, pair, and two accuracies (1, 0, one half, NaN) per objective.
 
-        `stop` is for samples, token by token; here it is not asked.
+        `weights` mix the heads of a policy that has some. `stop` is for samples, token by token; here it is not asked.
         """
         encoded = encode_preferences(policy, self.pairs, max_length=self.max_length)
         prompts = [pair.prompt for pair in encoded for _ in range(2)]
         responses = [response for pair in encoded for response in (pair.response_a, pair.response_b)]
         base = reference_sums(policy, encoded, references)
         same = policy.at_base()  # then its figures are already there
-        sums = base if same else policy.ids_logps(prompts, responses).to(torch.float64).reshape(-1, 2)
+        sums = base if same else policy.ids_logps(prompts, responses, weights=weights).to(torch.float64).reshape(-1, 2)
         difference = sums[:, 0] - sums[:, 1]
         margin = difference - (base[:, 0] - base[:, 1])
         numbers = {prompt: index for index, prompt in enumerate(dict.fromkeys(map(str, self.pairs.prompts)))}

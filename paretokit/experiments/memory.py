@@ -14,21 +14,21 @@ from typing import NamedTuple, cast
 
 import torch
 
-from paretokit.maths import logps
-from paretokit.maths.contraction import layout
+from paretokit.maths import contraction, heads
 from paretokit.models import compute
 from paretokit.models.policy import Policy
 from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
-from paretokit.models.taps import Coverage, Taps
-from paretokit.preferences.pack import PASS, Packing, Pass, make_batch, packing
+from paretokit.models.taps import Coverage
+from paretokit.preferences.pack import PASS, Packing, Pass, make_batch
 from paretokit.preferences.records import Preferences
 from paretokit.shapes import Float64, Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
-from paretokit.training.jacobian import margins
-from paretokit.training.loop import compute_of, order
+from paretokit.training.jacobian import margins, routing, taps_for
+from paretokit.training.loop import compute_of, plan_of
+from paretokit.training.sampling import draw_for
 
 __all__ = ["MemoryEstimate", "PackedStep", "Reading", "how_read", "memory_estimate", "packed_steps", "size"]
 
@@ -143,19 +143,23 @@ def memory_estimate(
     objectives = len(preferences.objectives)
     with _running(policy, config):
         costs = _Costs(policy, pairs[0])
-        steps = _steps(policy, pairs, config=config)
+        steps = _steps(policy, pairs, preferences, config=config)
         found = _needed(policy, steps, pairs, costs, config=config, objectives=objectives)
         found = found._replace(available=_available(policy, found.weights) if available is None else available)
         if found.fits:
             return found
-        return found._replace(suggestion=_suggestion(policy, pairs, costs, found, config=config, objectives=objectives))
+        return found._replace(suggestion=_suggestion(policy, pairs, preferences, costs, found, config=config))
 
 
-def packed_steps(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> list[PackedStep]:
-    """Return the steps that a run would make, as `training.loop` packs them; of more than 2,048 pairs the first ones."""
-    size, count = config.pairs_per_step, min(config.steps, max(1, _LOOKED_AT // config.pairs_per_step))
-    drawn = [order(len(pairs), step=step, size=size, seed=config.seed) for step in range(1, count + 1)]
-    return [_packed(policy, [pairs[index] for index in indices], config=config) for indices in drawn]
+def packed_steps(
+    policy: Policy, pairs: Sequence[EncodedPair], preferences: Preferences, *, config: TrainConfig
+) -> list[PackedStep]:
+    """Return the steps that a run would make, as `training.loop` packs them; of more than 2,048 pairs the first ones.
+
+    `pairs` are those of `preferences`, encoded.
+    """
+    draw, count = draw_for(policy.heads, preferences, config), min(config.steps, max(1, _LOOKED_AT // config.pairs_per_step))
+    return [_packed(policy, [pairs[index] for index in draw(step).pairs], config=config) for step in range(1, count + 1)]
 
 
 def how_read(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> Reading:
@@ -167,7 +171,7 @@ def how_read(policy: Policy, preferences: Preferences, *, config: TrainConfig) -
     '2 pairs in 1 row, 1 pass: 0 of them apart, ... tokens saved by shared prompts, 0 % padding'
     """
     pairs = encode_preferences(policy, preferences, max_length=config.max_length)
-    steps = sorted(packed_steps(policy, pairs, config=config), key=lambda step: step.plan.positions)
+    steps = sorted(packed_steps(policy, pairs, preferences, config=config), key=lambda step: step.plan.positions)
     sharing = policy.sharing
     apart = sum(not sharing.allows(pair.longest) for pair in pairs)
     before, policy.compute = policy.compute, compute_of(config)
@@ -199,15 +203,15 @@ def _running(policy: Policy, config: TrainConfig) -> Iterator[None]:
 
 
 def _packed(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> PackedStep:
-    most, budget = config.pairs_per_backward or config.pairs_per_step, config.tokens_per_backward
-    return PackedStep(tuple(pairs), packing(pairs, allows=policy.sharing.allows, size=most, budget=budget))
+    return PackedStep(tuple(pairs), plan_of(policy, pairs, config))
 
 
-def _steps(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> list[PackedStep]:
+def _steps(policy: Policy, pairs: Sequence[EncodedPair], preferences: Preferences, *, config: TrainConfig) -> list[PackedStep]:
     """The steps of a run or, where these are too many to look at, its first ones and one of the longest pairs."""
-    steps = packed_steps(policy, pairs, config=config)
+    steps = packed_steps(policy, pairs, preferences, config=config)
     if len(steps) < config.steps:
-        longest = sorted(pairs, key=lambda pair: -pair.tokens)[: config.pairs_per_step]
+        rows = max(len(step.pairs) for step in steps)
+        longest = sorted(pairs, key=lambda pair: -pair.tokens)[:rows]
         steps.append(_packed(policy, longest, config=config))
     return steps
 
@@ -225,7 +229,8 @@ def _needed(
     trainable = sum(_bytes(weight) for weight in policy.trainable.values())
     together = config.compiler is None and policy.coverage.exact
     several = any(len(step.plan.passes) > 1 for step in steps)
-    gradients = trainable * objectives * (2 if several else 1)
+    own = sum(_bytes(weight) for weight in (policy.bank.parameters() if policy.bank else {}).values())
+    gradients = ((trainable - own) * objectives + own) * (2 if several else 1)
     if together:
         gradients += objectives * _tied(policy)
     else:
@@ -252,11 +257,11 @@ def _needed(
 def _suggestion(
     policy: Policy,
     pairs: Sequence[EncodedPair],
+    preferences: Preferences,
     costs: "_Costs",
     found: MemoryEstimate,
     *,
     config: TrainConfig,
-    objectives: int,
 ) -> str:
     """The changes under which a training fits that does not as it is: of those tried, the ones that cost the least time."""
     tried: list[dict[str, int]] = [{}]
@@ -265,12 +270,12 @@ def _suggestion(
     fitting: list[tuple[float, str]] = []
     needs: list[int] = []
     for change in tried:
-        steps = _steps(policy, pairs, config=config.replace(**change))
+        steps = _steps(policy, pairs, preferences, config=config.replace(**change))
         time = sum(step.plan.positions + PASS * len(step.plan.passes) for step in steps)
         for checkpointing in {config.checkpointing, config.checkpointing or costs.layered}:
             changes = {"checkpointing": True} if checkpointing and not config.checkpointing else {}
             wanted = config.replace(**change, checkpointing=checkpointing)
-            need = _needed(policy, steps, pairs, costs, config=wanted, objectives=objectives)
+            need = _needed(policy, steps, pairs, costs, config=wanted, objectives=len(preferences.objectives))
             needs.append(need.total)
             if need._replace(available=found.available).fits:
                 # a checkpointed pass has another forward pass, beside one forward and two backward ones
@@ -383,8 +388,13 @@ class _Kept:
 
 def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tuple[float, float]:
     """The bytes that a forward pass keeps, and those that the largest layer adds to what was there before it."""
+    numbers = torch.arange(len(pairs))
     labels = torch.ones(1, len(pairs))
-    batch = make_batch(pairs, labels, torch.zeros(len(pairs)), torch.arange(len(pairs)), shared=shared).to(policy.device)
+    if policy.heads:  # as many of each
+        labels = torch.full((len(policy.heads), len(pairs)), torch.nan)
+        labels[numbers % len(policy.heads), numbers] = 1.0
+    batch = make_batch(pairs, labels, torch.zeros(len(pairs)), numbers, shared=shared)
+    routes = routing(policy, labels, policy.heads)
     kept, added, before = _Kept(policy.model), [0], [0]
 
     def enter(module: torch.nn.Module, inputs: object) -> None:
@@ -395,12 +405,10 @@ def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tup
 
     layers = [part for part in policy.model.modules() if isinstance(part, compute.GradientCheckpointingLayer)]
     hooks = [hook for one in layers for hook in (one.register_forward_pre_hook(enter), one.register_forward_hook(leave))]
-    made = layout(batch.owner.cpu(), labels)
-    listening = Taps(list(policy.trainable.values()), read=made, scored=made, count=1, axes=policy.coverage.axes)
-    tapped = policy.tapped(listening) if policy.coverage.exact else nullcontext()
+    tapped = policy.tapped(taps_for(policy, batch, routes)) if policy.coverage.exact else nullcontext()
     try:
         with torch.enable_grad(), tapped, torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
-            margins(policy, batch)
+            margins(policy, batch.to(policy.device), through=None if routes is None else routes.through)
     finally:
         for hook in hooks:
             hook.remove()
@@ -410,14 +418,14 @@ def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tup
 def _logits(policy: Policy, *, scored: int) -> float:
     """What exists of logits at a time, in float32: a chunk of them where they are made in chunks."""
     vocabulary = _embedding(policy.model.get_output_embeddings()).shape[0]
-    rows = min(scored, max(1, logps._AT_ONCE // vocabulary)) if policy.projection.exact else scored
+    rows = min(scored, max(1, heads._AT_ONCE // vocabulary)) if policy.projection.exact else scored
     return 4.0 * _LOGITS * rows * vocabulary
 
 
 def _products(policy: Policy, *, pairs: int) -> float:
     """The products of one weight, of which `maths.contraction` makes at most one for each pair."""
     areas = [_bytes(weight) for weight in policy.trainable.values() if weight.ndim == 2]
-    return float(max((min(pairs * area, max(area, 4 * logps._AT_ONCE)) for area in areas), default=0))
+    return float(max((min(pairs * area, max(area, 4 * contraction._AT_ONCE)) for area in areas), default=0))
 
 
 def _reading(policy: Policy, pairs: Sequence[EncodedPair], costs: _Costs) -> float:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from paretokit.models.policy import Policy
 
 STATES = ("running", "done", "stopped", "failed")
+WEIGHTS_FILES = ("adapter_model.safetensors", "model.safetensors", "heads.safetensors")  # of a saved policy
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,10 @@ class RunFolder:
 
     def trained_weights(self) -> dict[str, Tensor]:
         """Return the trained weights of a run that has ended, by the names of `Policy.trainable`."""
-        for name in ("adapter_model.safetensors", "model.safetensors"):
-            if (self.path / "policy" / name).exists():
-                return load_file(str(self.path / "policy" / name))
+        files = [self.path / "policy" / name for name in WEIGHTS_FILES]
+        found = {name: value for file in files if file.exists() for name, value in load_file(str(file)).items()}
+        if found:
+            return found
         raise StoreError(f"{self.path / 'policy'}: found no trained weights. Delete {self.path} and run it again.")
 
     def read(self) -> Run:

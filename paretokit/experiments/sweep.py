@@ -115,7 +115,7 @@ def sweep_events(
     name = policy if isinstance(policy, str) else policy.source
     config = config or preset(name)
     for method in methods:
-        resolve_method(method, config)
+        resolve_method(method)
     if not (len(methods) and len(weights) and len(seeds)):
         raise ConfigError("sweep: found an empty list, expected at least one method, one weighting and one seed. Add one.")
     grid = [

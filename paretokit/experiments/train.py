@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -137,7 +138,13 @@ def run_steps(
     except ParetokitError:
         policy.load_trainable_state(fresh)
         raise
-    return _run_steps(policy, spec, steps, records, evaluation, store, references, measure_start, stop or (lambda: False))
+    measure = None
+    if evaluation is not None:
+        last = weights(config.steps) if callable(weights) else weights
+        answering = resolve_weights(last, preferences.objectives)
+        by_head = dict(zip(preferences.objectives, answering, strict=True)) if policy.heads else None
+        measure = partial(evaluation, policy, references=references, weights=by_head, stop=stop or (lambda: False))
+    return _run_steps(policy, spec, steps, records, measure, store, references, measure_start, stop or (lambda: False))
 
 
 def run_spec(
@@ -159,7 +166,7 @@ def run_spec(
         preferences=preferences.source,
         preferences_hash=preferences.fingerprint,
         objectives=preferences.objectives,
-        method=resolve_method(method, config)[0],
+        method=resolve_method(method).name,
         weights=fixed,
         config=config,
         evaluation=None if evaluation is None else evaluation.to_json(),
@@ -172,7 +179,8 @@ def run_spec(
 def policy_hash(policy: Policy) -> str:
     """Return a hash of the policy as it stands: 16 digits over the base's hash and the trainable weights."""
     digest = sha256(policy.base_hash.encode())
-    if policy.adapter == "lora" or not policy.at_base():
+    digest.update(json.dumps(policy.heads).encode() if policy.heads else b"")
+    if policy.adapter == "lora" or policy.heads or not policy.at_base():
         for name, value in policy.trainable_state().items():
             digest.update(name.encode())
             digest.update(value.cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -191,7 +199,7 @@ def _run_steps(
     spec: RunSpec,
     steps: Iterator[tuple[StepRecord, TrainState]],
     records: list[StepRecord],
-    evaluation: Evaluation | None,
+    measure: Callable[[], pd.DataFrame] | None,
     store: Store | None,
     references: ReferenceStore,
     measure_start: bool,
@@ -205,9 +213,9 @@ def _run_steps(
     start = None if store is None else store.start(spec.start)
     run = Run(spec, (), policy, start=start, folder=None if folder is None else folder.path, state={"state": "stopped"})
     try:
-        if evaluation is not None and start is None and measure_start and not records:
+        if measure is not None and start is None and measure_start and not records:
             yield Event("stage", "figures before training")
-            start = evaluation(policy, references=references, stop=stop)
+            start = measure()
             if stop():  # some samples are missing
                 start = None
                 raise _Stopped
@@ -226,9 +234,9 @@ def _run_steps(
             yield Event("step", record=record)
             before = perf_counter()
         scores = None
-        if evaluation is not None:
+        if measure is not None:
             yield Event("stage", "figures after training")
-            scores = evaluation(policy, references=references, stop=stop)
+            scores = measure()
             if stop():
                 raise _Stopped
         run = replace(run, records=tuple(records), scores=scores, start=start, state={"state": "done"})

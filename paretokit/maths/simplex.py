@@ -17,6 +17,7 @@ from paretokit.shapes import Float, Float64, Tensor
 
 __all__ = ["dirichlet", "grid", "mixture_of", "move", "normalise", "resolve", "validate"]
 
+Weights = Mapping[str, float] | Sequence[float]  # by objective, or in the order of the objectives
 TOLERANCE = 1e-6  # on the sum of weights
 _ROUNDING = 1e-9
 
@@ -26,8 +27,11 @@ def resolve(
     objectives: Sequence[str],
     *,
     place: str = "weights",
+    extrapolate: bool = False,
 ) -> tuple[float, ...]:
     """Return the weights as a tuple in the order of `objectives`, each non-negative, with sum 1 (within 1e-6).
+
+    With `extrapolate` they may be negative: a point of the plane of the simplex, outside of it.
 
     `weights` maps every objective's name to its weight, or is a sequence in the order of `objectives`. The numbers are
     returned as they were given: nothing is renormalised. `place` opens the error message.
@@ -44,7 +48,7 @@ def resolve(
     names = tuple(objectives)
     if isinstance(weights, Mapping):
         weights = _by_name(weights, names, place=place)
-    return tuple(validate(weights, names=names, place=place).tolist())
+    return tuple(validate(weights, names=names, place=place, extrapolate=extrapolate).tolist())
 
 
 def _by_name(weights: Mapping[str, Any], names: tuple[str, ...], *, place: str) -> list[Any]:
@@ -70,11 +74,13 @@ def validate(
     names: Sequence[str] | None = None,
     size: int | None = None,
     place: str = "weights",
+    extrapolate: bool = False,
 ) -> Float64[Tensor, " m"]:
     """Return the weights as a float64 vector on the CPU, checked: finite, non-negative, with sum 1 (within 1e-6).
 
     With `names` there must be one weight per name, and messages use the names; with `size`, that many weights. Both
-    leave the numbers as they are. The result never shares memory with a tensor argument.
+    leave the numbers as they are; with `extrapolate` they may be negative. The result never shares memory with a tensor
+    argument.
 
     Raises `WeightsError`.
 
@@ -91,8 +97,9 @@ def validate(
         raise WeightsError(f"{place}: found {len(values)} weights, expected {wanted}. Pass one weight per objective, in order.")
     for index, value in enumerate(values):
         label = names[index] if names is not None else f"objective {index}"
-        if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value < 0:
-            raise WeightsError(f"{place}: found {value!r} for {label}, expected a finite number >= 0. Change that weight.")
+        if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or (value < 0 and not extrapolate):
+            wanted = "a finite number" if extrapolate else "a finite number >= 0"
+            raise WeightsError(f"{place}: found {value!r} for {label}, expected {wanted}. Change that weight.")
     total = sum(values)
     if abs(total - 1) > TOLERANCE:
         raise WeightsError(

@@ -1,6 +1,6 @@
 """From a folder to a policy: read the model strictly, put it on its device, and mark what may be trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,9 +9,12 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import ConfigError, ModelError, suggestion
+from paretokit.models import heads as action_heads
 from paretokit.models import lora, saving
 from paretokit.models.base import Base
+from paretokit.models.heads import Heads
 from paretokit.models.policy import Policy
+from paretokit.models.projection import own_head, projection
 from paretokit.models.quiet import quiet
 
 __all__ = ["assemble", "pick_device", "pick_dtype", "read_model", "read_tokenizer"]
@@ -48,8 +51,10 @@ def pick_dtype(dtype: str | torch.dtype, *, device: torch.device, adapter: str) 
     return found
 
 
-def check_choices(*, adapter: str | LoraConfig, attention: str) -> None:
-    """Raise `ConfigError` for an adapter or an attention that does not exist."""
+def check_choices(
+    *, adapter: str | LoraConfig, attention: str, heads: Sequence[str] | None = None, head_rank: int | None = None
+) -> None:
+    """Raise `ConfigError` for an adapter or an attention that does not exist, and for heads that cannot be."""
     if not isinstance(adapter, LoraConfig) and adapter not in ADAPTERS:
         raise ConfigError(
             f"adapter {adapter!r}: expected one of {', '.join(ADAPTERS)}, or a peft LoraConfig."
@@ -59,6 +64,10 @@ def check_choices(*, adapter: str | LoraConfig, attention: str) -> None:
         raise ConfigError(
             f"attention {attention!r}: expected one of {', '.join(ATTENTIONS)}.{suggestion(attention, ATTENTIONS)}"
         )
+    if heads is not None:
+        action_heads.check_names(heads)
+    if head_rank is not None and (isinstance(head_rank, bool) or not isinstance(head_rank, int) or head_rank < 1):
+        raise ConfigError(f"head_rank: found {head_rank!r}, expected a whole number >= 1, or None for full heads.")
 
 
 def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attention: str) -> PreTrainedModel:
@@ -121,9 +130,12 @@ def assemble(
     description: str | None = None,
     source: str | None = None,
     adapter: str | LoraConfig,
+    heads: Sequence[str] | None = None,
+    head_rank: int | None = 16,
     seed: int,
 ) -> Policy:
-    """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable."""
+    """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable, and a head
+    for each of `heads`."""
     base = Base(name, read, description=description or name)
     model = read().eval().requires_grad_(adapter == "full")
     rows = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]
@@ -133,20 +145,37 @@ def assemble(
             "Use the tokenizer that belongs to the model."
         )
     trained = torch.float64 if model.dtype == torch.float64 else torch.float32
+    bank = None if heads is None else _heads(model, heads, rank=head_rank, dtype=trained, seed=seed, base=base)
     kind = "lora" if isinstance(adapter, LoraConfig) else adapter
     if kind == "lora":
         config = adapter if isinstance(adapter, LoraConfig) else lora.default_config()
         model = lora.attach(model, config, dtype=trained, generator=torch.Generator().manual_seed(seed))
-    return Policy(model, tokenizer, base=base, source=source or name, adapter=kind)
+    return Policy(model, tokenizer, base=base, source=source or name, adapter=kind, heads=bank)
+
+
+def _heads(
+    model: PreTrainedModel, names: Sequence[str], *, rank: int | None, dtype: torch.dtype, seed: int, base: Base
+) -> Heads:
+    """Heads on the model's output projection, which is frozen; where it is tied to a trainable embedding, on a copy of it."""
+    base.projection = projection(model)
+    action_heads.check_projection(base.projection, name=base.name)
+    own = own_head(model, base.projection).detach()
+    if own.weight.data_ptr() == cast(torch.nn.Embedding, model.get_input_embeddings()).weight.data_ptr():
+        if any(part.requires_grad for part in model.parameters()):
+            own = own._replace(weight=own.weight.clone())
+    else:
+        cast(torch.nn.Module, model.get_output_embeddings()).requires_grad_(False)
+    made = Heads(own, rank=rank, dtype=dtype)
+    for name in names:
+        made.add(name, seed=seed)
+    return made
 
 
 def restore(policy: Policy, *, folder: Path, saved: saving.SavedPolicy) -> Policy:
     """Return the policy with the trained weights that were saved in `folder`."""
-    if saved.adapter != "none":
-        path = folder / saved.weights_file
-        state = saving.read_tensors(path)
-        saving.check_state(state, policy.trainable, place=str(path))
-        policy.load_trainable_state(state)
+    state = saving.read_state(folder, saved)
+    saving.check_state(state, policy.trainable, place=str(folder))
+    policy.load_trainable_state(state)
     return policy
 
 

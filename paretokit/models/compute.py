@@ -20,6 +20,7 @@ __all__ = ["Compute", "attending", "checkpointed", "out_of_memory", "repeatable"
 
 _SHORT = 192  # positions of a row up to which attention in half precision is faster on a CPU by plain products
 
+
 class Compute(NamedTuple):
     """How a policy runs its model; the default is as the model is."""
 

@@ -4,6 +4,7 @@ transformers and peft are imported inside the function, after the model was foun
 at once instead of after the seconds that these imports take.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ def load_policy(
     name: str | Path,
     *,
     adapter: "str | peft.LoraConfig" = "lora",
+    heads: Sequence[str] | None = None,
+    head_rank: int | None = 16,
     attention: str = "sdpa",
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
@@ -37,7 +40,9 @@ def load_policy(
 
     `adapter`: `"lora"` trains adapters of rank 16 and alpha 32 on all linear layers but the output projection, drawn
     from `seed`; a peft `LoraConfig` says otherwise; `"full"` trains every weight; `"none"` nothing. A saved policy
-    brings its own adapter. `attention`: `"sdpa"` (eager where the family cannot do without it) or `"eager"`.
+    brings its own adapter and heads. `heads` names objectives: each gets an action head of its own on the common backbone
+    (MAH-DPO, see `methods()`), the base's output projection plus a product of rank `head_rank`, or with `head_rank=None` a
+    full copy of it. `attention`: `"sdpa"` (eager where the family cannot do without it) or `"eager"`.
     `device="auto"`: the GPU if CUDA has one. `dtype` is that of the base: `"auto"` is float32, but bfloat16 for a
     frozen base on a GPU. Trainable weights are float32 always (float64 if the base is).
 
@@ -51,9 +56,9 @@ def load_policy(
     folder = locate(source)
     from paretokit.models import build, saving, smollm2
 
-    build.check_choices(adapter=adapter, attention=attention)
+    build.check_choices(adapter=adapter, attention=attention, heads=heads, head_rank=head_rank)
     if folder is not None and (folder / saving.POLICY_FILE).exists():
-        return _load_saved(folder, source=source, adapter=adapter, attention=attention, device=device, dtype=dtype)
+        return _load_saved(folder, source=source, adapter=adapter, heads=heads, attention=attention, device=device, dtype=dtype)
     description = None
     if folder is None:
         folder, description = smollm2.folder(), smollm2.DESCRIPTION
@@ -67,6 +72,8 @@ def load_policy(
         description=description,
         source=source,
         adapter=adapter,
+        heads=heads,
+        head_rank=head_rank,
         seed=seed,
     )
 
@@ -76,6 +83,7 @@ def _load_saved(
     *,
     source: str,
     adapter: "str | peft.LoraConfig",
+    heads: Sequence[str] | None,
     attention: str,
     device: str | torch.device,
     dtype: str | torch.dtype,
@@ -88,6 +96,11 @@ def _load_saved(
             f"policy {source!r}: adapter={adapter!r} was asked for, but the saved policy has adapter={saved.adapter!r} "
             "and keeps it. Leave the argument out, or load the result of Policy.export."
         )
+    if heads is not None and tuple(heads) != saved.heads:
+        raise ConfigError(
+            f"policy {source!r}: heads={list(heads)} were asked for, but the saved policy has {list(saved.heads)} and keeps "
+            "them. Leave the argument out; Policy.add_head and .remove_head change them."
+        )
     chosen = build.pick_device(device)
     precision = build.pick_dtype(dtype, device=chosen, adapter=saved.adapter)
     base_precision = build.pick_dtype(saved.base_dtype, device=chosen, adapter="none")
@@ -95,6 +108,8 @@ def _load_saved(
         policy = load_policy(
             saved.base,
             adapter=saved.lora_config() or saved.adapter,
+            heads=saved.heads or None,
+            head_rank=saved.head_rank,
             attention=attention,
             device=chosen,
             dtype=precision,

@@ -2,8 +2,9 @@
 
 Everything that reads a model for its log-probabilities goes through `Policy.token_logps`, which runs the model once on
 a table of rows and lets the output projection see only the positions that are scored, a chunk at a time. Where that would
-not be exact (`Policy.projection`), the model's own head is used, which sees those positions alone as well.
-Imports: torch, transformers, peft, the ground modules, `maths.logps`, `projection`, `sharing`.
+not be exact (`Policy.projection`), the model's own head is used, which sees those positions alone as well. A policy with
+action heads (`heads`) has an output projection for each objective instead, and mixes them by weights where it answers.
+Imports: torch, transformers, peft, the ground modules, `maths`, the other modules of this floor.
 """
 
 import copy
@@ -16,20 +17,24 @@ import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from paretokit.errors import DataError, ModelError
+from paretokit.errors import ConfigError, DataError
 from paretokit.maths.logps import sum_by_sequence, token_logps
-from paretokit.models import lora, saving, taps
+from paretokit.maths.simplex import Weights, resolve
+from paretokit.models import lora, merging, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
 from paretokit.models.compute import Compute, attending, checkpointed, repeatable
-from paretokit.models.projection import Projection, Scorer, backbone, projection
+from paretokit.models.heads import Heads, RowHead
+from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
+from paretokit.models.reading import inputs_of, scored_only
 from paretokit.models.sharing import Sharing, probe
-from paretokit.rows import Rows, alike, pad_rows, visible
-from paretokit.shapes import Bool, Float, Float64, Int, Tensor
+from paretokit.rows import Rows, alike, pad_rows
+from paretokit.shapes import Float, Float64, Int, Tensor
 from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
 
 __all__ = ["Policy"]
 
 
+Score = Callable[[Tensor, Tensor], Tensor]  # hidden states [N, D], targets [N] -> their log-probabilities [N]
 _READ_AT_ONCE = 4096  # positions in one pass without gradient, which bounds memory; results do not depend on it
 
 
@@ -44,6 +49,7 @@ class Policy:
         base: Base,
         source: str,
         adapter: str,
+        heads: Heads | None = None,
         at_base: bool = True,
     ) -> None:
         self.model = model.eval()
@@ -52,11 +58,22 @@ class Policy:
         self.source = source
         self.adapter = adapter
         self.compute = Compute()
-        self.heads: tuple[str, ...] = ()
-        self.trainable = {lora.portable_name(n): p for n, p in model.named_parameters() if p.requires_grad}
+        self.bank = heads
+        self._backbone = {lora.portable_name(n): p for n, p in model.named_parameters() if p.requires_grad}
         self._stamps = self._stamp() if at_base else None
         self._scorer: Scorer | None = None
         self._compiled: dict[str, Any] = {}
+        self._plain: tuple[list[int], PreTrainedModel] | None = None
+
+    @property
+    def trainable(self) -> dict[str, Tensor]:
+        """The weights that may be trained, by name: those of the backbone, then those of the heads."""
+        return {**self._backbone, **({} if self.bank is None else self.bank.parameters())}
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The objectives that have an action head of their own; none for a policy with one output projection."""
+        return () if self.bank is None else self.bank.names
 
     @property
     def description(self) -> str:
@@ -107,15 +124,15 @@ class Policy:
         """Whether one backward pass gives the gradients of every objective; found out once for all forks."""
         if self.compute.compiler is not None:
             return taps.Coverage(False, "the model is compiled, and its modules cannot be listened to", {})
-        if not self.trainable:
+        if not self._backbone:
             return taps.Coverage(True, "", {})
         if self.base.coverage is None:
             plain, self.compute = self.compute, Compute()  # what modules use which weights does not depend on it
             try:
                 self.base.coverage = taps.probe(
                     self.model,
-                    self.trainable,
-                    lambda rows: self.token_logps(rows, shared=True),
+                    self._backbone,
+                    lambda rows: self._scored(self.model, rows, shared=True),
                     self.tapped,
                     config=self.model.config.get_text_config(),
                     device=self.device,
@@ -126,16 +143,22 @@ class Policy:
 
     def tapped(self, listening: taps.Taps) -> AbstractContextManager[None]:
         """Return the context in which `listening` hears of every use of the trainable weights."""
-        scorer = self._own_scorer() if self.projection.exact else None
-        return taps.tapped(self.model, scorer, listening)
+        scorers = [] if self.bank is None else list(self.bank.scorers.values())
+        return taps.tapped(self.model, [*scorers, self._own_scorer()] if self.projection.exact else [], listening)
 
-    def token_logps(self, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
+    def token_logps(self, rows: Rows, *, shared: bool = False, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
 
-        `shared`: the rows are those of `shared_rows`, which `sharing` must allow. Raises `DataError` where a sequence is
+        `shared`: the rows are those of `shared_rows`, which `sharing` must allow. `through` holds, on the CPU, the number of
+        the head that each scored token goes through: needed where there are heads. Raises `DataError` where a sequence is
         longer than `context_length`.
         """
-        return self._scored(self.model, rows, shared=shared)
+        if (self.bank is None) != (through is None):
+            raise ConfigError(
+                f"token_logps: found {'no' if through is None else 'numbers of'} heads for a policy with "
+                f"{len(self.heads)} heads. Pass `through` for a policy that has heads, and only then."
+            )
+        return self._scored(self.model, rows, shared=shared, score=self._through(through))
 
     def ids_logps(
         self,
@@ -143,30 +166,62 @@ class Policy:
         responses: Sequence[Sequence[int]],
         *,
         reference: bool = False,
+        head: str | None = None,
+        weights: Weights | None = None,
+        extrapolate: bool = False,
         batch_size: int = 16,
     ) -> Float64[Tensor, " B"]:
         """Return the summed log-probability of each response after its prompt, both as token ids; no gradient.
 
         `reference` asks the base instead: the adapter switched off or, for a policy whose own weights were trained, the
-        base read again from its source. Batches are made of responses of like length; the order is that of the input.
+        base read again from its source. Otherwise a policy with heads needs `head`, the name of one, or `weights` to mix
+        them by. Batches are made of responses of like length; the order is that of the input.
         """
         if reference and isinstance(self.model, PeftModel):
             with lora.switched_off(self.model):
                 return self._summed(self.model, prompts, responses, batch_size=batch_size)
-        model = self.base.model() if reference and not self._intact() else self.model
-        return self._summed(model, prompts, responses, batch_size=batch_size)
+        if reference:
+            return self._summed(self.model if self._intact() else self.base.model(), prompts, responses, batch_size=batch_size)
+        score = self._mixed(head=head, weights=weights, extrapolate=extrapolate)
+        return self._summed(self.model, prompts, responses, batch_size=batch_size, score=score)
 
     def sequence_logps(
-        self, prompts: Sequence[Prompt], responses: Sequence[str], *, batch_size: int = 16
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        *,
+        head: str | None = None,
+        weights: Weights | None = None,
+        extrapolate: bool = False,
+        batch_size: int = 16,
     ) -> Float64[Tensor, " B"]:
-        """Return log p(response | prompt) in nats, summed over the response's tokens and its end token; no gradient."""
-        return self.ids_logps(*self._encode(prompts, responses), batch_size=batch_size)
+        """Return log p(response | prompt) in nats, summed over the response's tokens and its end token; no gradient.
+
+        A policy with heads answers through one, `head`, or through their mixture by `weights`, which sum to one and are not
+        negative unless `extrapolate`.
+        """
+        encoded = self._encode(prompts, responses)
+        return self.ids_logps(*encoded, head=head, weights=weights, extrapolate=extrapolate, batch_size=batch_size)
 
     def reference_logps(
         self, prompts: Sequence[Prompt], responses: Sequence[str], *, batch_size: int = 16
     ) -> Float64[Tensor, " B"]:
         """Return what `sequence_logps` would give on the base: the policy before any training."""
         return self.ids_logps(*self._encode(prompts, responses), reference=True, batch_size=batch_size)
+
+    def add_head(self, name: str, *, seed: int = 0) -> None:
+        """Add an action head for a further objective, a copy of the base; the other heads stay as they are."""
+        self._heads().add(name, seed=seed)
+
+    def remove_head(self, name: str) -> None:
+        """Remove the action head of an objective; the other heads stay as they are. The last one cannot be removed."""
+        bank = self._heads()
+        bank.check(name)
+        if len(bank.names) == 1:
+            raise ConfigError(
+                f"head {name!r}: found no other head, expected one to stay. Load the policy without heads instead."
+            )
+        bank.remove(name)
 
     def fork(self, *, seed: int | None = None) -> "Policy":
         """Return a policy on the same base, with its own copy of the trainable weights.
@@ -175,36 +230,73 @@ class Policy:
         base's weights. What is frozen is shared, not copied, and so is the tokenizer.
         """
         model = self._copy()
+        heads = None if self.bank is None else self.bank.copied()
         forked = Policy(
             model,
             self.tokenizer,
             base=self.base,
             source=self.source,
             adapter=self.adapter,
+            heads=heads,
             at_base=self._intact(),
         )
         if seed is not None and self.adapter == "lora":
             lora.reset(model, generator=torch.Generator().manual_seed(seed))
+        if seed is not None and heads is not None:
+            heads.reset(seed=seed)
         if seed is not None and self.adapter == "full" and not self._intact():
-            forked.load_trainable_state(dict(self.base.model().named_parameters()))
+            base = dict(self.base.model().named_parameters())
+            _assign(forked._backbone, {name: base[name] for name in forked._backbone})
             forked._stamps = forked._stamp()
         return forked
 
     def at_base(self) -> bool:
-        """Return whether the policy answers like its base: nothing was trained, or the adapter adds nothing yet."""
+        """Return whether the policy answers like its base: nothing was trained, or what was added adds nothing yet."""
+        if self.bank is not None and not self.bank.at_base():
+            return False
         if self.adapter != "lora":
             return self._intact()
-        return not any(bool(p.any()) for name, p in self.trainable.items() if "lora_B" in name)
+        return not any(bool(p.any()) for name, p in self._backbone.items() if "lora_B" in name)
 
-    def merged(self) -> PreTrainedModel | PeftModel:
+    def mixture(self, weights: Weights | None, *, extrapolate: bool = False, place: str = "weights") -> tuple[float, ...]:
+        """Return the weights by which the heads are mixed, checked, in the order of `heads`; () for a policy without heads.
+
+        They sum to one and are not negative unless `extrapolate`. Raises `ConfigError` for weights on a policy without heads
+        and for none on one with heads, `WeightsError` for unfit ones.
+        """
+        if self.bank is None:
+            if weights is not None:
+                raise ConfigError(
+                    f"{place}: found weights for a policy that has no heads to weigh, expected none. Leave them out, load the "
+                    "policy with heads=[...], or train one policy per weighting."
+                )
+            return ()
+        if weights is None:
+            raise ConfigError(
+                f"{place}: found none for a policy with the heads {', '.join(self.heads)}, expected one weight for each. "
+                "Pass weights that sum to 1."
+            )
+        return resolve(weights, self.heads, place=place, extrapolate=extrapolate)
+
+    def merged(self, weights: Weights | None = None, *, extrapolate: bool = False) -> PreTrainedModel | PeftModel:
         """Return the model to decode with: without the adapter's extra work, where merging it in costs no precision.
 
         For LoRA on a base in float32 (or float64) that is a plain model of its own, which shares every weight that the
-        adapter leaves alone, and does not follow later training. Otherwise it is `model` itself.
+        adapter leaves alone, and does not follow later training. Otherwise it is `model` itself. Heads are folded to one
+        output projection by `weights`, see `mixture`.
         """
-        if isinstance(self.model, PeftModel) and self.model.dtype == next(iter(self.trainable.values())).dtype:
-            return lora.merged(self.model)
-        return self.model
+        mixture = self.mixture(weights, extrapolate=extrapolate)
+        if self.bank is None:
+            return self._without_adapter()
+        head = self.bank.folded(torch.tensor(mixture, dtype=torch.float64))
+        return merging.with_head(self._without_adapter(), merging.linear(head.to(self.model.dtype)))
+
+    def by_row(self, weights: Float[Tensor, "B H"]) -> tuple[PreTrainedModel | PeftModel, RowHead]:
+        """Return the model to decode B rows with, each by weights of its own that sum to one, and its output projection."""
+        bank = self._heads()
+        dtype = self.model.dtype
+        head = RowHead([bank.head(name).to(dtype) for name in bank.names], weights.to(self.device, dtype))
+        return merging.with_head(self._without_adapter(), head), head
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Return a copy of the trainable weights by name, detached."""
@@ -217,16 +309,55 @@ class Policy:
         Raises `ModelError`, and changes nothing, where a name is missing or unexpected or a shape differs.
         """
         saving.check_state(state, self.trainable, place="load_trainable_state")
-        for name, parameter in self.trainable.items():
-            parameter.copy_(state[name])
+        _assign(self.trainable, state)
 
     def save(self, folder: str | Path) -> None:
         """Write what was trained, and the name and hash of the base, to a new folder that `load_policy` reads."""
         saving.save(self, Path(folder))
 
-    def export(self, folder: str | Path) -> None:
-        """Write a plain transformers folder, the adapter merged in, that `AutoModelForCausalLM` reads alone."""
-        saving.export(self, Path(folder))
+    def export(self, folder: str | Path, *, weights: Weights | None = None, extrapolate: bool = False) -> None:
+        """Write a plain transformers folder that `AutoModelForCausalLM` reads alone: the adapter merged in, and the heads
+        folded to one output projection by `weights`, see `mixture`; a tied one is untied then."""
+        saving.export(self, Path(folder), mixture=self.mixture(weights, extrapolate=extrapolate))
+
+    def _heads(self) -> Heads:
+        if self.bank is None:
+            raise ConfigError("policy: found no heads, expected some. Load it with load_policy(..., heads=[...]).")
+        return self.bank
+
+    def _without_adapter(self) -> PreTrainedModel | PeftModel:
+        """The model with its adapter merged in, where that costs no precision. For heads, which are mixed again and again, it
+        is kept until the adapter changes."""
+        if not isinstance(self.model, PeftModel) or self.model.dtype != next(iter(self._backbone.values())).dtype:
+            return self.model
+        if self.bank is None:
+            return lora.merged(self.model)
+        stamps = [checksum(weight) for weight in self._backbone.values()]
+        if self._plain is None or self._plain[0] != stamps:
+            self._plain = (stamps, lora.merged(self.model))
+        return self._plain[1]
+
+    def _through(self, through: Int[Tensor, " N"] | None) -> Score | None:
+        if self.bank is None or through is None:
+            return None
+        bank = self.bank
+        return lambda hidden, targets: bank.logps(hidden, targets, through=through)
+
+    def _mixed(self, *, head: str | None, weights: Weights | None, extrapolate: bool) -> Score | None:
+        """How positions are scored by one head or by a mixture."""
+        if head is not None and weights is not None:
+            raise ConfigError(f"head: found {head!r} and weights as well, expected one of them. Leave one out.")
+        if head is None:
+            mixture = self.mixture(weights, extrapolate=extrapolate)
+            if self.bank is None:
+                return None
+            folded = self.bank.folded(torch.tensor(mixture, dtype=torch.float64))
+            scorer = Scorer(lambda: folded, {})
+        else:
+            bank = self._heads()
+            bank.check(head)
+            scorer = bank.scorers[head]
+        return lambda hidden, targets: scorer(hidden, targets)[0]
 
     def _copy(self) -> PreTrainedModel | PeftModel:
         """Return a model with its own copy of what is trainable; what is frozen is the same tensor in both."""
@@ -252,26 +383,33 @@ class Policy:
         responses: Sequence[Sequence[int]],
         *,
         batch_size: int,
+        score: Score | None = None,
     ) -> Float64[Tensor, " B"]:
         lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
         sums = torch.zeros(len(lengths), dtype=torch.float64)
         for chosen in alike(lengths, size=batch_size, budget=_READ_AT_ONCE):
             rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
-            logps = self._scored(model, rows)
+            logps = self._scored(model, rows, score=score)
             sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
         return sums
 
-    def _scored(self, model: PreTrainedModel | PeftModel, rows: Rows, *, shared: bool = False) -> Float[Tensor, " N"]:
-        inputs = _inputs(model, rows, limit=self.context_length, shared=shared)
+    def _scored(
+        self, model: PreTrainedModel | PeftModel, rows: Rows, *, shared: bool = False, score: Score | None = None
+    ) -> Float[Tensor, " N"]:
+        """Log-probabilities by `score`, or by the model's own output projection."""
+        inputs = inputs_of(model, rows, limit=self.context_length, shared=shared)
         predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
         width = rows.input_ids.shape[1]
         if not self.projection.exact:
-            with self._running(model, model, width=width) as run, _only(model, predicting):
+            with self._running(model, model, width=width) as run, scored_only(model, predicting):
                 return token_logps(run(**inputs).logits[0], targets)
         with self._running(model, backbone(model), width=width) as run:
             hidden = run(**inputs).last_hidden_state.flatten(0, 1)[predicting]
-        scorer = self._own_scorer() if model is self.model else Scorer(_head(model), self.projection)
-        return scorer(hidden.to(self.compute.dtype or hidden.dtype), targets)[0]
+        hidden = hidden.to(self.compute.dtype or hidden.dtype)
+        if score is not None:
+            return score(hidden, targets)
+        scorer = self._own_scorer() if model is self.model else own_scorer(model, self.projection)
+        return scorer(hidden, targets)[0]
 
     @contextmanager
     def _running(self, model: PreTrainedModel | PeftModel, part: Any, *, width: int) -> Iterator[Callable[..., Any]]:
@@ -295,64 +433,19 @@ class Policy:
 
     def _own_scorer(self) -> Scorer:
         if self._scorer is None:
-            self._scorer = Scorer(_head(self.model), self.projection)
+            self._scorer = own_scorer(self.model, self.projection)
         return self._scorer
 
     def _stamp(self) -> list[int]:
         """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""
-        return [checksum(p) for p in self.trainable.values()] if self.adapter == "full" else []
+        return [checksum(p) for p in self._backbone.values()] if self.adapter == "full" else []
 
     def _intact(self) -> bool:
         """Whether the model without its adapter is still the base."""
         return self._stamps == self._stamp()
 
 
-def _head(model: PreTrainedModel | PeftModel) -> torch.nn.Linear:
-    return cast(torch.nn.Linear, model.get_output_embeddings())
-
-
-def _inputs(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool) -> dict[str, Any]:
-    """What a model is called with to read rows."""
-    width = rows.input_ids.shape[1]
-    if width > limit and not shared:  # a shared row is longer than its sequences
-        raise DataError(
-            f"log-probabilities: a row holds {width} positions, but the model was made for {limit}; "
-            "shorten prompt and response, or set max_length."
-        )
-    device = next(model.parameters()).device
-    input_ids, position_ids, segments = (part.to(device) for part in rows[:3])
-    read = {"input_ids": input_ids, "use_cache": False}
-    if shared:
-        return {**read, "position_ids": position_ids, "attention_mask": _additive(visible(segments), model.dtype)}
-    # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
-    # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
-    counting = torch.arange(width, device=device).expand_as(position_ids)
-    return {**read, "position_ids": torch.where(segments > 0, position_ids, counting)}
-
-
-def _additive(seen: Bool[Tensor, "R 1 T T"], dtype: torch.dtype) -> Float[Tensor, "R 1 T T"]:
-    """What is added to attention scores: 0 where something is seen. All attention functions take that, not all a bool."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
-
-
-@contextmanager
-def _only(model: PreTrainedModel | PeftModel, predicting: Int[Tensor, " N"]) -> Iterator[None]:
-    """Let the output projection see the scored positions alone: [1, N, D] instead of [R, T, D], in their order.
-
-    What a family does to its logits afterwards (scaling, soft-capping) is elementwise and so still right.
-    """
-
-    def gather(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0].flatten(0, 1)[predicting][None], *inputs[1:])
-
-    head = model.get_output_embeddings()
-    if head is None:
-        raise ModelError(
-            f"{type(model).__name__}: found no output projection (get_output_embeddings() is None), expected one that maps "
-            "hidden states to logits. Use a causal language model."
-        )
-    hook = head.register_forward_pre_hook(gather)
-    try:
-        yield
-    finally:
-        hook.remove()
+@torch.no_grad()
+def _assign(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    for name, weight in weights.items():
+        weight.copy_(state[name])

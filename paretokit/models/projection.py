@@ -5,22 +5,23 @@ read from the configuration and then checked against the model's own logits on a
 own head is used. Imports: torch, transformers, peft (types only).
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from paretokit.maths.logps import projected
+from paretokit.maths.heads import Head, projected
 from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["Projection", "Scorer", "backbone", "projection"]
+__all__ = ["Projection", "Scorer", "backbone", "own_head", "own_scorer", "projection"]
 
 _NOISE = 1e-2  # of the spread of the logits; half precision rounds them by less
 
 
 class Projection(NamedTuple):
-    """logits = soft-capped scale (hidden weight' + bias), see `maths.logps.projected_logps`."""
+    """logits = soft-capped scale (hidden weight' + bias), see `maths.heads.Head`."""
 
     exact: bool
     reason: str  # why the model's own head is used instead; "" where it is not
@@ -29,25 +30,42 @@ class Projection(NamedTuple):
 
 
 class Scorer(torch.nn.Module):
-    """Log-probabilities of targets from hidden states, by a model's output projection; a module, so that it can be hooked."""
+    """Log-probabilities of targets from hidden states through a head; a module, so that it can be hooked.
 
-    def __init__(self, head: torch.nn.Linear, how: Projection) -> None:
+    `read` gives the head's value, `own` the parameters in it that are the head's own. While it is `heard`, a hook takes their
+    gradients, and autograd is spared them.
+    """
+
+    def __init__(self, read: Callable[[], Head], own: Mapping[str, torch.nn.Parameter]) -> None:
         super().__init__()
-        self.head = head
-        self.how = how
+        self._read = read
+        self.own = dict(own)  # a plain dict: these parameters belong to the model
+        self.heard = False
 
-    def weights(self, hidden: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "V D"], Float[Tensor, " V"] | None]:
-        """Return weight and bias in the precision in which they meet the hidden states: the lower one of both."""
-        weight, bias = self.head.weight, self.head.bias
-        dtype = min(hidden.dtype, weight.dtype, key=lambda dtype: dtype.itemsize)
-        return weight.to(dtype), None if bias is None else bias.to(dtype)
+    def head(self, hidden: Float[Tensor, "N D"]) -> Head:
+        """Return the head in the precision in which it meets the hidden states: the lowest one of all."""
+        found = self._read()
+        parts = [hidden, *(part for part in found[:4] if part is not None)]
+        return found.to(min((part.dtype for part in parts), key=lambda dtype: dtype.itemsize))
 
     def forward(
         self, hidden: Float[Tensor, "N D"], targets: Int[Tensor, " N"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-        """Return what `maths.logps.projected` does."""
-        weight, bias = self.weights(hidden)
-        return projected(hidden.to(weight.dtype), weight, targets, bias=bias, scale=self.how.scale, cap=self.how.cap)
+        """Return what `maths.heads.projected` does."""
+        head = self.head(hidden)
+        return projected(hidden.to(head.weight.dtype), head.detach() if self.heard else head, targets)
+
+
+def own_head(model: PreTrainedModel | PeftModel, how: Projection) -> Head:
+    """Return the value of a model's own output projection."""
+    linear: Any = model.get_output_embeddings()
+    return Head(linear.weight, linear.bias, scale=how.scale, cap=how.cap)
+
+
+def own_scorer(model: PreTrainedModel | PeftModel, how: Projection) -> Scorer:
+    """Return the scorer of a model's own output projection."""
+    linear: Any = model.get_output_embeddings()
+    return Scorer(lambda: own_head(model, how), dict(linear.named_parameters(recurse=False)))
 
 
 def backbone(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

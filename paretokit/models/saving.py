@@ -1,8 +1,8 @@
 """Policies on disk: saved ones (what was trained, and which base it belongs to) and exported ones (a plain model).
 
 A saved policy is a folder with `policy.json` and `adapter_model.safetensors` (LoRA, peft's names, with peft's own
-`adapter_config.json` beside it) or `model.safetensors` (full). Folders are written beside their place and moved there
-when complete. Reading is strict, and nothing is unpickled.
+`adapter_config.json` beside it) or `model.safetensors` (full), and `heads.safetensors` where it has action heads. Folders
+are written beside their place and moved there when complete. Reading is strict, and nothing is unpickled.
 """
 
 import copy
@@ -10,27 +10,29 @@ import dataclasses
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from paretokit.errors import ModelError, StoreError
-from paretokit.models import lora
+from paretokit.models import heads, lora, merging
 from paretokit.models.quiet import quiet
 from paretokit.shapes import Tensor
 
 if TYPE_CHECKING:
     import paretokit.models.policy
 
-__all__ = ["SavedPolicy", "check_state", "export", "new_folder", "read_policy_file", "read_tensors", "save"]
+__all__ = ["SavedPolicy", "check_state", "export", "new_folder", "read_policy_file", "read_state", "read_tensors", "save"]
 
 FORMAT = 1
 POLICY_FILE = "policy.json"
+HEADS_FILE = "heads.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,7 @@ class SavedPolicy:
     lora: dict[str, Any] | None
     objectives: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
+    head_rank: int | None = None  # None: full heads
     format: int = FORMAT
 
     @property
@@ -65,19 +68,25 @@ def save(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
         base_dtype=str(policy.model.dtype).removeprefix("torch."),
         adapter=policy.adapter,
         lora=None if config is None else {name: _plain(getattr(config, name)) for name in lora.FIELDS},
+        heads=policy.heads,
+        head_rank=None if policy.bank is None else policy.bank.rank,
     )
+    state = {name: tensor.contiguous() for name, tensor in policy.trainable_state().items()}
+    own = {name: tensor for name, tensor in state.items() if name.startswith(heads.PREFIX)}
+    files = {saved.weights_file: {name: state[name] for name in state if name not in own}, HEADS_FILE: own}
     with new_folder(folder, replaces=POLICY_FILE) as place:
-        if policy.trainable:
-            state = {name: tensor.contiguous() for name, tensor in policy.trainable_state().items()}
-            save_file(state, place / saved.weights_file, metadata={"format": "pt"})
+        for name, part in files.items():
+            if part:
+                save_file(part, place / name, metadata={"format": "pt"})
         if config is not None:
             content = {name: _plain(value) for name, value in config.to_dict().items()}
             (place / "adapter_config.json").write_text(_json(content), encoding="utf-8")
         (place / POLICY_FILE).write_text(_json(dataclasses.asdict(saved)), encoding="utf-8")
 
 
-def export(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
-    """Write the model with its adapter merged in, and the tokenizer, to a folder that did not exist or was empty.
+def export(policy: "paretokit.models.policy.Policy", folder: Path, *, mixture: Sequence[float]) -> None:
+    """Write the model with its adapter merged in and its heads mixed, and the tokenizer, to a folder that did not exist or
+    was empty.
 
     The file has the precision of the trained weights, so merging loses nothing even where the base is held in bf16.
     """
@@ -87,6 +96,10 @@ def export(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
         trained = next(iter(policy.trainable.values())).dtype
         if policy.model.dtype != trained:
             model = copy.deepcopy(model).to(trained)
+    if policy.bank is not None:
+        folded = policy.bank.folded(torch.tensor(mixture, dtype=torch.float64))
+        wide = model if model.dtype == policy.bank.dtype else copy.deepcopy(model).to(policy.bank.dtype)
+        model = merging.with_head(wide, merging.linear(folded))
     with quiet(), new_folder(folder) as place:
         model.save_pretrained(place)
         policy.tokenizer.save_pretrained(place)
@@ -104,6 +117,12 @@ def read_policy_file(folder: Path) -> SavedPolicy:
         return SavedPolicy(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: damaged ({type(error).__name__}: {error}). Save the policy again.") from error
+
+
+def read_state(folder: Path, saved: SavedPolicy) -> dict[str, Tensor]:
+    """Return the trained weights that were saved in a folder; `ModelError` where a file is missing or damaged."""
+    files = [*([] if saved.adapter == "none" else [saved.weights_file]), *([HEADS_FILE] if saved.heads else [])]
+    return {name: tensor for file in files for name, tensor in read_tensors(folder / file).items()}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,12 +18,12 @@ from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from paretokit.maths.contraction import Layout, Slopes, contract, contract_embedding, contract_vectors, layout, slopes_at
-from paretokit.maths.logps import vocabulary_blocks
+from paretokit.maths.heads import vocabulary_blocks
 from paretokit.models.projection import Scorer
 from paretokit.rows import Rows, shared_rows
 from paretokit.shapes import Float, Tensor
 
-__all__ = ["Coverage", "Taps", "probe", "tapped"]
+__all__ = ["Coverage", "Own", "Taps", "probe", "tapped"]
 
 _NOISE = 0.05  # of a weight's largest gradient: what bfloat16 may round; a use that was missed is of another size
 
@@ -36,63 +36,98 @@ class Coverage(NamedTuple):
     axes: Mapping[str, int]  # by module: the axis of its input along which the positions of a row lie
 
 
+class Own(NamedTuple):
+    """A scorer whose weights belong to one objective: they are heard for that objective alone."""
+
+    scorer: Scorer
+    objective: int
+    scored: Layout | None  # of the positions that go through it, with the labels of its objective; None where there are none
+
+
 class Taps:
     """What is heard of m objectives at the trainable weights while they are `tapped`."""
 
     def __init__(
-        self, parameters: Sequence[Tensor], *, read: Layout, scored: Layout, count: int, axes: Mapping[str, int]
+        self,
+        parameters: Sequence[Tensor],
+        *,
+        read: Layout,
+        scored: Layout,
+        count: int,
+        axes: Mapping[str, int],
+        own: Sequence[Own] = (),
     ) -> None:
         self.axes = axes
-        self._layouts = {"read": read, "scored": scored}
+        alone = [(each.scorer, each.scored, slice(each.objective, each.objective + 1)) for each in own]
+        self._layouts = {"read": (read, slice(None)), "scored": (scored, slice(None))}
+        self._layouts |= {_key(scorer): (made, place) for scorer, made, place in alone if made is not None}
         self._slopes: dict[str, Slopes] = {}
+        single = {id(weight) for scorer, _, _ in alone for weight in scorer.own.values()}
+        sizes = [1 if id(weight) in single else count for weight in parameters]
         self._slots = {
-            id(weight): weight.detach().new_zeros(()).expand(count, *weight.shape).requires_grad_() for weight in parameters
+            id(weight): weight.detach().new_zeros(()).expand(size, *weight.shape).requires_grad_()
+            for weight, size in zip(parameters, sizes, strict=True)
         }
 
     def rows(self, total: Float[Tensor, ""], slopes: Float[Tensor, "m P"], *, scales: Sequence[float]) -> tuple[Tensor, ...]:
-        """Return one [m, *shape] per weight from the sum of all margins; `slopes` and `scales` as `slopes_at` has them."""
-        self._slopes = {name: slopes_at(made, slopes, scales=scales) for name, made in self._layouts.items()}
+        """Return one [m, *shape] per weight from the sum of all margins, [1, *shape] for one that belongs to one objective;
+        `slopes` and `scales` as `slopes_at` has them."""
+        self._slopes = {
+            name: slopes_at(made, slopes[place], scales=scales[place]) for name, (made, place) in self._layouts.items()
+        }
         slots = list(self._slots.values())
         found = torch.autograd.grad(total, slots, allow_unused=True)
         return tuple(slot.contiguous() if row is None else row for row, slot in zip(found, slots, strict=True))
 
     def slots(self, module: torch.nn.Module) -> dict[str, Tensor]:
         """Return the placeholders of the trainable weights that belong to the module itself, by their names in it."""
-        own = (module.head if isinstance(module, Scorer) else module)._parameters
+        own = module.own if isinstance(module, Scorer) else module._parameters
         return {name: self._slots[id(weight)] for name, weight in own.items() if id(weight) in self._slots}
 
+    def place(self, module: torch.nn.Module, *, scored: bool) -> str:
+        """Return the name of the layout of a module's positions; `scored`: it sees the scored ones alone."""
+        return _key(module) if _key(module) in self._layouts else "scored" if scored else "read"
+
     def at(self, name: str) -> tuple[Layout, Slopes]:
-        """Return the layout and slopes of the positions that are read, or of those that are scored."""
-        return self._layouts[name], self._slopes[name]
+        """Return the layout of that name, and the slopes at its positions."""
+        return self._layouts[name][0], self._slopes[name]
+
+
+def _key(module: torch.nn.Module) -> str:
+    return f"own {id(module)}"
 
 
 @contextmanager
-def tapped(model: Any, scorer: Scorer | None, taps: Taps) -> Iterator[None]:
+def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps) -> Iterator[None]:
     """Tap every module that holds trainable weights; has to last until the backward pass is done.
 
-    `scorer` makes log-probabilities of hidden states; None where the model's own output projection does.
+    `scorers` make log-probabilities of hidden states; none where the model's own output projection does.
     """
-    heads = (model.get_output_embeddings(), scorer)  # what sees the scored positions alone
+    heads = (model.get_output_embeddings(), *scorers)  # what sees the scored positions alone
     quiet = [False]  # while a rule calls a module once more
 
     def tap(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any, *, name: str) -> Any:
         if quiet[0] or not torch.is_grad_enabled():
             return output
         slots, tensors = taps.slots(module), [part for part in inputs if isinstance(part, torch.Tensor)]
-        place = "scored" if module in heads else "read"
+        place = taps.place(module, scored=module in heads)
         rule = partial(_rows, module, taps, slots, quiet, place, taps.axes.get(name, 1))
         if isinstance(module, Scorer):
             logps, normaliser = output
             return _Tap.apply(logps, rule, 3, *tensors, normaliser, *slots.values()), normaliser
         return _Tap.apply(output, rule, len(tensors), *tensors, *slots.values())
 
-    modules = [*model.named_modules(), *([] if scorer is None else [("", scorer)])]
+    modules = [*model.named_modules(), *(("", scorer) for scorer in scorers)]
     hooks = [module.register_forward_hook(partial(tap, name=name)) for name, module in modules if taps.slots(module)]
+    for scorer in scorers:
+        scorer.heard = bool(taps.slots(scorer))
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
+        for scorer in scorers:
+            scorer.heard = False
 
 
 class _Tap(torch.autograd.Function):
@@ -170,17 +205,24 @@ def _scorer(
     module: Scorer, gradient: Tensor, inputs: tuple[Tensor, ...], made: Layout, slopes: Slopes, slots: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     hidden, targets, normaliser = inputs
+    head, dtype = module.head(hidden), next(iter(slots.values())).dtype
     found = {name: slot.new_empty(slot.shape) for name, slot in slots.items()}
-    how = module.how
-    weight, bias = module.weights(hidden)
-    blocks = vocabulary_blocks(hidden.to(weight.dtype), weight, targets, normaliser, bias=bias, scale=how.scale, cap=how.cap)
-    for block, part in blocks:
-        part = part.mul_(gradient[:, None])
+    read, thin, through = hidden.to(dtype), None, None
+    if head.up is not None and head.down is not None:
+        thin = read @ head.down.to(dtype).T
+        through = thin.new_zeros(thin.shape)
+    for block, part in vocabulary_blocks(hidden.to(head.weight.dtype), head, targets, normaliser):
+        part = part.mul_(gradient[:, None]).to(dtype)
         if "weight" in slots:
-            read = hidden.to(slots["weight"].dtype)
-            found["weight"][:, block] = contract(part.to(read.dtype), read, made, slopes)
+            found["weight"][:, block] = contract(part, read, made, slopes)
         if "bias" in slots:
-            found["bias"][:, block] = contract_vectors(part.to(slots["bias"].dtype), slopes)
+            found["bias"][:, block] = contract_vectors(part, slopes)
+        if "A" in slots and thin is not None:
+            found["A"][:, block] = contract(part, thin, made, slopes)
+        if "B" in slots and head.up is not None and through is not None:
+            through.addmm_(part, head.up[block].to(dtype))
+    if "B" in slots and through is not None:
+        found["B"] = contract(through, read, made, slopes)
     return found
 
 

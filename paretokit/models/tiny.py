@@ -4,7 +4,7 @@ The tokenizer reads bytes, so any text encodes; its chat template marks turns as
 there. (The trained `"tiny"` policy is not made here: it ships as data, see `locate`.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from peft import LoraConfig
@@ -73,6 +73,8 @@ def random_policy(
     *,
     seed: int = 0,
     adapter: str | LoraConfig = "lora",
+    heads: Sequence[str] | None = None,
+    head_rank: int | None = 16,
     dtype: torch.dtype = torch.float32,
     attention: str = "sdpa",
     spread: float = 0.05,
@@ -113,4 +115,6 @@ def random_policy(
                 weight += spread * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
         return model
 
-    return assemble(read, tokenizer, name=f"random {family}, seed {seed}", adapter=adapter, seed=seed)
+    return assemble(
+        read, tokenizer, name=f"random {family}, seed {seed}", adapter=adapter, heads=heads, head_rank=head_rank, seed=seed
+    )

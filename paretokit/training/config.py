@@ -36,6 +36,11 @@ def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
 
+def _betas(value: Any) -> bool:
+    positive = _real(0, math.inf, low_open=True)
+    return isinstance(value, dict) and all(isinstance(name, str) and positive(beta) for name, beta in value.items())
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
     """How to train; what to train on, with which method and weights, are arguments of `train`.
@@ -70,6 +75,12 @@ class TrainConfig:
         "DPO's inverse temperature (0.2 in RACO's release)",
         check=_real(0, math.inf, low_open=True),
         expected="a number > 0",
+    )
+    head_betas: Mapping[str, float] | None = _option(
+        None,
+        "beta of some heads, where it is another one: name=number,... (methods mah-dpo and mah-raco)",
+        check=_optional(_betas),
+        expected="numbers > 0 by objective, or nothing",
     )
     c: float = _option(
         0.4,

@@ -13,15 +13,16 @@ from typing import NamedTuple
 
 import torch
 
+from paretokit.errors import ShapeError
 from paretokit.maths.contraction import layout
 from paretokit.maths.gramian import gramian
 from paretokit.maths.logps import sum_by_sequence
 from paretokit.maths.losses import dpo, dpo_slopes
 from paretokit.models.compute import repeatable
 from paretokit.models.policy import Policy
-from paretokit.models.taps import Taps, on_device
+from paretokit.models.taps import Own, Taps, on_device
 from paretokit.preferences.pack import Batch, Pass, make_batch
-from paretokit.shapes import Float, Int, Tensor
+from paretokit.shapes import Float, Float64, Int, Tensor
 from paretokit.texts import EncodedPair
 
 
@@ -30,12 +31,23 @@ class Jacobian(NamedTuple):
 
     losses: Float[Tensor, "m P"]  # unreduced, in nats; 0 where a pair is not judged
     margins: Float[Tensor, " P"]  # policy minus reference, in nats
-    rows: tuple[Tensor, ...]  # one [m, *shape] per trainable parameter: row i is the gradient of L_i
+    rows: tuple[Tensor, ...]  # one [m, *shape] per trainable parameter of the backbone: row i is the gradient of L_i
+    own: tuple[Tensor, ...] = ()  # one [*shape] per parameter of the heads: the gradient of the loss of its own objective
+    owners: tuple[int, ...] = ()  # whose objective's it is, for each of `own`
 
     @property
     def gram(self) -> Float[Tensor, "m m"]:
-        """The Gramian <g_i, g_j> over all trainable parameters together."""
-        return gramian(self.rows)
+        """The Gramian <g_i, g_j> over all trainable parameters of the backbone together."""
+        count = len(self.losses)
+        return gramian(self.rows) if self.rows else self.losses.new_zeros(count, count)
+
+    @property
+    def own_squares(self) -> Float[Tensor, " m"]:
+        """|gradient of L_i at its own head|^2 for each objective; 0 without heads."""
+        squares = self.losses.new_zeros(len(self.losses))
+        for owner, gradient in zip(self.owners, self.own, strict=True):
+            squares[owner] += gradient.to(squares.dtype).square().sum()
+        return squares
 
 
 def batch_for(
@@ -59,15 +71,25 @@ def batch_for(
     return make_batch(pairs, labels, reference, pair_ids, shared=placed.shared, rows=rows)
 
 
-def margins(policy: Policy, batch: Batch) -> Float[Tensor, " P"]:
-    """Return log pi(a|x) - log pi(b|x) minus the same for the reference, in nats; differentiable."""
+def margins(policy: Policy, batch: Batch, *, through: Int[Tensor, " P"] | None = None) -> Float[Tensor, " P"]:
+    """Return log pi(a|x) - log pi(b|x) minus the same for the reference, in nats; differentiable.
+
+    `through`, on the CPU, holds the number of the head that each pair goes through, where the policy has heads.
+    """
     count = batch.labels.shape[1]
-    sums = sum_by_sequence(policy.token_logps(batch.rows, shared=batch.shared), batch.sequence, count=2 * count)
+    heads = None if through is None else through[batch.sequence.cpu() % count]
+    sums = sum_by_sequence(policy.token_logps(batch.rows, shared=batch.shared, through=heads), batch.sequence, count=2 * count)
     return sums[:count] - sums[count:] - batch.reference.to(sums.dtype)
 
 
 def objective_jacobian(
-    policy: Policy, batch: Batch, *, beta: float, judged: Int[Tensor, " m"], separate: bool = False
+    policy: Policy,
+    batch: Batch,
+    *,
+    beta: float | Sequence[float],
+    judged: Int[Tensor, " m"],
+    objectives: Sequence[str] = (),
+    separate: bool = False,
 ) -> Jacobian:
     """Return the losses of a batch and the gradient of each objective's mean loss, on the policy's device.
 
@@ -75,32 +97,108 @@ def objective_jacobian(
     judged on i in the *whole* optimizer batch, so that the rows of micro-batches add up to those of the big batch. An
     objective without a judged pair in this batch gets a zero row. `batch` and `judged` belong on the CPU: from there they are
     sent once. `separate` asks for a backward pass per objective, which is taken anyway where `policy.coverage` says so.
-    Source: RACO (arXiv 2602.02495), section 3.
+
+    For a policy with heads `objectives` names the rows of the labels, and each pair has a label for one of them alone: it goes
+    through that objective's head, whose gradient is in `own`; `beta` may then be a number for each objective. `rows` are
+    those of the backbone. Source: RACO (arXiv 2602.02495), section 3; MAHALO (arXiv 2510.01167), section 3.
     """
-    parameters = list(policy.trainable.values())
     scales = [1 / max(count, 1) for count in judged.tolist()]
-    here = batch.to(policy.device)
+    labels, here = batch.labels.cpu(), batch.to(policy.device)
+    routes = routing(policy, labels, objectives)
+    sharpness = _sharpness(beta, routes)
     if separate or not policy.coverage.exact:
-        delta = margins(policy, here)
-        losses, slopes = _outer(delta, here, beta=beta)
+        delta = margins(policy, here, through=None if routes is None else routes.through)
+        losses, slopes = _outer(delta, here, beta=sharpness)
         weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
-        present = [bool(row.nan_to_num().any()) for row in batch.labels.cpu()]
+        present = [bool(row.nan_to_num().any()) for row in labels]
+        parameters = list(policy.trainable.values())
         with repeatable(policy.compute):
-            return Jacobian(losses, delta.detach(), separate_passes(parameters, delta, weights, present=present))
-    labels, count = batch.labels.cpu(), batch.labels.shape[1]
-    read, scored = (on_device(layout(owner.cpu(), labels), policy.device) for owner in (batch.owner, batch.sequence % count))
-    taps = Taps(parameters, read=read, scored=scored, count=len(labels), axes=policy.coverage.axes)
+            return _split(routes, losses, delta, separate_passes(parameters, delta, weights, present=present))
+    taps = taps_for(policy, batch, routes)
     with policy.tapped(taps):
-        delta = margins(policy, here)
-        losses, slopes = _outer(delta, here, beta=beta)
+        delta = margins(policy, here, through=None if routes is None else routes.through)
+        losses, slopes = _outer(delta, here, beta=sharpness)
         weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
-        return Jacobian(losses, delta.detach(), taps.rows(delta.sum(), weights, scales=scales))
+        return _split(routes, losses, delta, taps.rows(delta.sum(), weights, scales=scales))
 
 
-def _outer(delta: Float[Tensor, " P"], batch: Batch, *, beta: float) -> tuple[Float[Tensor, "m P"], Float[Tensor, "m P"]]:
+def taps_for(policy: Policy, batch: Batch, routes: "Routes | None") -> Taps:
+    """Return what listens to one pass over a batch, which belongs on the CPU."""
+    labels = batch.labels.cpu()
+    sequence = batch.sequence.cpu() % labels.shape[1]
+    read, scored = (on_device(layout(owner, labels), policy.device) for owner in (batch.owner.cpu(), sequence))
+    own = [] if routes is None else routes.own(policy, labels, sequence)
+    axes = policy.coverage.axes
+    return Taps(list(policy.trainable.values()), read=read, scored=scored, count=len(labels), axes=axes, own=own)
+
+
+class Routes(NamedTuple):
+    """Which head each pair goes through, and whose the heads' weights are."""
+
+    objective: Int[Tensor, " P"]  # the row of the labels in which the pair has its label
+    through: Int[Tensor, " P"]  # the number of that objective's head
+    owners: tuple[int, ...]  # the objective of each parameter of the heads, in the policy's order
+
+    def own(self, policy: Policy, labels: Float[Tensor, "m P"], sequence: Int[Tensor, " N"]) -> list[Own]:
+        """Return what has to be heard at each head: of its own objective, at the positions that go through it."""
+        assert policy.bank is not None, "routes exist for heads"
+        found, start = [], 0
+        for number, scorer in enumerate(policy.bank.scorers.values()):
+            objective = self.owners[start]
+            start += len(scorer.own)
+            positions = sequence[self.through[sequence] == number]
+            made = layout(positions, labels[objective : objective + 1]) if len(positions) else None
+            found.append(Own(scorer, objective, None if made is None else on_device(made, policy.device)))
+        return found
+
+
+def routing(policy: Policy, labels: Float[Tensor, "m P"], objectives: Sequence[str]) -> Routes | None:
+    """Return the way of each pair through the heads of a policy; None for a policy without heads.
+
+    Raises `ShapeError` for a pair that has not exactly one label.
+    """
+    if policy.bank is None:
+        return None
+    judged = ~labels.isnan()
+    if (judged.sum(dim=0) != 1).any():
+        raise ShapeError(
+            f"labels: found {judged.sum(dim=0).tolist()} labels per pair for a policy with heads, expected exactly one each. "
+            "Repeat a pair for every objective that judged it."
+        )
+    numbers = torch.tensor([policy.heads.index(name) for name in objectives])
+    objective = judged.int().argmax(dim=0)
+    owners = [objectives.index(name) for name, parts in policy.bank.parts.items() for _ in parts]
+    return Routes(objective, numbers[objective], tuple(owners))
+
+
+def _sharpness(beta: float | Sequence[float], routes: Routes | None) -> float | Float64[Tensor, " P"]:
+    """beta, for each pair where it differs between objectives."""
+    if isinstance(beta, (int, float)):
+        return beta
+    assert routes is not None, "one beta per objective is for heads"
+    return torch.tensor(list(beta), dtype=torch.float64)[routes.objective]
+
+
+def _outer(
+    delta: Float[Tensor, " P"], batch: Batch, *, beta: float | Float64[Tensor, " P"]
+) -> tuple[Float[Tensor, "m P"], Float[Tensor, "m P"]]:
     """The losses, and their slopes not yet divided by the number of judged pairs."""
     at, labels = delta.detach(), batch.labels.to(delta.dtype)
+    if isinstance(beta, torch.Tensor):
+        each = beta.to(delta)
+        return dpo(at * each, labels, beta=1.0), dpo_slopes(at * each, labels, beta=1.0) * each
     return dpo(at, labels, beta=beta), dpo_slopes(at, labels, beta=beta)
+
+
+def _split(
+    routes: Routes | None, losses: Float[Tensor, "m P"], delta: Float[Tensor, " P"], rows: tuple[Tensor, ...]
+) -> Jacobian:
+    """The Jacobian of rows for all weights: those of heads, which come last, hold their own objective alone."""
+    if routes is None:
+        return Jacobian(losses, delta.detach(), rows)
+    count = len(rows) - len(routes.owners)
+    own = [row[0] if len(row) == 1 else row[owner] for owner, row in zip(routes.owners, rows[count:], strict=True)]
+    return Jacobian(losses, delta.detach(), rows[:count], tuple(own), routes.owners)
 
 
 def separate_passes(
@@ -122,14 +220,26 @@ def accumulate(total: Jacobian | None, part: Jacobian) -> Jacobian:
     """Return the Jacobian of the union of disjoint micro-batches: pairs joined, rows added. The rows of `total` are reused."""
     if total is None:
         return part
-    rows = tuple(row.add_(other) for row, other in zip(total.rows, part.rows, strict=True))
-    return Jacobian(torch.cat([total.losses, part.losses], dim=1), torch.cat([total.margins, part.margins]), rows)
+    rows, own = (
+        tuple(one.add_(other) for one, other in zip(ours, others, strict=True))
+        for ours, others in ((total.rows, part.rows), (total.own, part.own))
+    )
+    losses = torch.cat([total.losses, part.losses], dim=1)
+    return Jacobian(losses, torch.cat([total.margins, part.margins]), rows, own, total.owners)
 
 
-def on_host(jacobian: Jacobian) -> tuple[Float[Tensor, "m P"], Float[Tensor, " P"], Float[Tensor, "m m"]]:
-    """Return losses, margins and Gramian on the CPU, by one copy: the only wait for the device in a step."""
-    parts = (jacobian.losses, jacobian.margins, jacobian.gram)
+class OnHost(NamedTuple):
+    """What the step needs to know of a Jacobian, on the CPU."""
+
+    losses: Float[Tensor, "m P"]
+    margins: Float[Tensor, " P"]
+    gram: Float[Tensor, "m m"]
+    own_squares: Float[Tensor, " m"]
+
+
+def on_host(jacobian: Jacobian) -> OnHost:
+    """Return losses, margins, Gramian and norms on the CPU, by one copy: the only wait for the device in a step."""
+    parts = (jacobian.losses, jacobian.margins, jacobian.gram, jacobian.own_squares)
     whole = torch.cat([part.flatten() for part in parts]).cpu()
     flat = whole.split([part.numel() for part in parts])
-    losses, margins, gram = (found.view(part.shape) for found, part in zip(flat, parts, strict=True))
-    return losses, margins, gram
+    return OnHost(*(found.view(part.shape) for found, part in zip(flat, parts, strict=True)))

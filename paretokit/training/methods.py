@@ -5,7 +5,7 @@ sum_i a_i g_i. Any function of that form can stand in for a name. Imports: `math
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,10 +13,10 @@ import torch
 from paretokit.errors import ConfigError, NonFiniteError, ShapeError, suggestion
 from paretokit.maths import raco
 from paretokit.maths.raco import Combination
+from paretokit.maths.simplex import Weights
 from paretokit.shapes import Float, Tensor
 from paretokit.training.config import TrainConfig
 
-Weights = Mapping[str, float] | Sequence[float]  # by objective, or in the order of the objectives
 Schedule = Callable[[int], Weights]  # step, counted from 1 -> weights
 Combine = Callable[..., Combination | Tensor]  # (gram [m, m], weights [m], *, generator) -> Combination, or a [m]
 
@@ -25,9 +25,10 @@ class Method(NamedTuple):
     """A named method: what it is, and the function that builds its combination for a configuration."""
 
     name: str
-    kind: str  # "combination": from the Gramian to coefficients
+    kind: str  # "combination": from the Gramian to coefficients; "heads": the same for the backbone of a policy with heads
     description: str
     build: Callable[[TrainConfig], Combine]
+    alpha: bool = False  # heads: their own gradients are weighted too, as those of sum_i w_i L_i are
 
 
 def linear_coefficients(gram: Float[Tensor, "m m"], weights: Float[Tensor, " m"]) -> Combination:
@@ -57,6 +58,10 @@ def _linear(config: TrainConfig) -> Combine:
 _METHODS = (
     Method("cagrad", "combination", "weighted CAGrad, without RACO's clip (arXiv 2110.14048)", _cagrad),
     Method("linear", "combination", "DPO on the weighted sum of the losses (DPO-LW)", _linear),
+    Method(
+        "mah-dpo", "heads", "a head per objective, DPO on the weighted sum of their losses (arXiv 2510.01167)", _linear, True
+    ),
+    Method("mah-raco", "heads", "RACO on the backbone that the objectives' heads share", _raco),
     Method("raco", "combination", "CAGrad clipped by the user's weights (arXiv 2602.02495)", _raco),
 )
 
@@ -65,29 +70,49 @@ def methods() -> dict[str, Method]:
     """Return the methods by name, in alphabetical order.
 
     >>> list(methods())
-    ['cagrad', 'linear', 'raco']
+    ['cagrad', 'linear', 'mah-dpo', 'mah-raco', 'raco']
     """
     return {method.name: method for method in _METHODS}
 
 
-def resolve(method: str | Combine, config: TrainConfig) -> tuple[str, Combine]:
-    """Return the name of a method and its combination function for `config`; a function stands for itself.
+def resolve(method: str | Combine) -> Method:
+    """Return a method by its name; a function stands for itself, for policies with heads and without.
 
     Raises `ConfigError`, with the nearest name, for an unknown method.
 
-    >>> resolve("rako", TrainConfig())
+    >>> resolve("rako")
     Traceback (most recent call last):
-    paretokit.errors.ConfigError: method: found 'rako', expected one of cagrad, linear, raco. Did you mean 'raco'? ...
+    paretokit.errors.ConfigError: method: found 'rako', expected one of cagrad, linear, mah-dpo, mah-raco, raco. Did you
+    mean 'raco'? ...
     """
     if callable(method):
-        return getattr(method, "__name__", type(method).__name__), method
+        return Method(getattr(method, "__name__", type(method).__name__), "", "a function of the Gramian", lambda _: method)
     known = methods()
     if method not in known:
         raise ConfigError(
             f"method: found {method!r}, expected one of {', '.join(known)}.{suggestion(method, known)} "
             "Choose a name from paretokit.methods(), or pass a function of the Gramian and the weights."
         )
-    return method, known[method].build(config)
+    return known[method]
+
+
+def fits(method: Method, heads: Sequence[str], objectives: Sequence[str]) -> None:
+    """Raise `ConfigError` where a method and a policy with these heads do not go together for these objectives."""
+    if method.kind == "heads" and not heads:
+        raise ConfigError(
+            f"method {method.name!r}: found a policy without heads, expected one head per objective. "
+            f"Load it with load_policy(..., heads={list(objectives)})."
+        )
+    if method.kind == "combination" and heads:
+        raise ConfigError(
+            f"method {method.name!r}: found a policy with the heads {', '.join(heads)}, expected none. "
+            "Use mah-dpo or mah-raco, or load the policy without heads."
+        )
+    if heads and sorted(heads) != sorted(objectives):
+        raise ConfigError(
+            f"heads: found {', '.join(heads)} for the objectives {', '.join(objectives)}, expected the same names. "
+            "Load the policy with the objectives' names, or select them with preferences.select(...)."
+        )
 
 
 def combine(

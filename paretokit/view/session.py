@@ -30,7 +30,7 @@ from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
 from paretokit.texts import Prompt
 from paretokit.training.config import TrainConfig
-from paretokit.training.methods import resolve
+from paretokit.training.methods import fits, resolve
 from paretokit.view.events import Answer, Board, Progress, Texts, prompt_line, trouble
 from paretokit.view.front_view import bare_view, front_view
 from paretokit.view.jobs import Control, Job, Request, Worker
@@ -138,7 +138,7 @@ class Session:
         vector = resolve_weights(weights, self.objectives)
         changes = {"steps": steps, "seed": seed}
         config = self.config.replace(**{name: value for name, value in changes.items() if value is not None})
-        resolve(method, config)
+        fits(resolve(method), self.policy.heads, self.objectives)
         named = dict(zip(self.objectives, vector, strict=True))
         self._note("train", weights=named, method=method, steps=config.steps, seed=config.seed)
         self._asked = vector

@@ -186,7 +186,7 @@ def test_checkpointing_a_model_without_such_layers_is_refused(monkeypatch):
 
 def test_the_steps_are_those_of_the_loop():
     policy, data = random_policy(), pairs(count=20)
-    steps = packed_steps(policy, encode_preferences(policy, data, max_length=128), config=CONFIG)
+    steps = packed_steps(policy, encode_preferences(policy, data, max_length=128), data, config=CONFIG)
     records = list(loop.iter_train(policy, data, weights=[0.5, 0.5], config=CONFIG))
     assert [step.plan.positions for step in steps] == [record.positions for record in records]
     assert [len(step.plan.passes) for step in steps] == [record.backward_passes for record in records]
@@ -196,7 +196,7 @@ def test_a_long_run_is_bounded_by_its_longest_pairs(monkeypatch):
     policy, data = random_policy(), pairs(count=40)
     whole = memory_estimate(policy, data, config=CONFIG.replace(steps=40))
     monkeypatch.setattr(memory, "_LOOKED_AT", 8)
-    assert len(packed_steps(policy, encode_preferences(policy, data, max_length=128), config=CONFIG)) == 1
+    assert len(packed_steps(policy, encode_preferences(policy, data, max_length=128), data, config=CONFIG)) == 1
     assert memory_estimate(policy, data, config=CONFIG.replace(steps=40)).activations >= whole.activations
 
 

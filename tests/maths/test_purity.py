@@ -12,6 +12,7 @@ from support.maths_asserts import assert_pure
 import paretokit.maths
 from paretokit.maths.contraction import layout, slopes_at
 from paretokit.maths.faces import Problem
+from paretokit.maths.heads import Head
 
 FOLDER = Path(paretokit.maths.__file__).parent
 FILES = sorted(FOLDER.glob("*.py"))
@@ -41,7 +42,13 @@ def _slopes():
     return slopes_at(_layout(), _matrix([-0.1, 0], [0.2, 0]), scales=[1.0, 0.5])
 
 
+def _two(weight, bias, up, down, up2, down2):
+    return [Head(weight, bias, up, down), Head(weight, bias, up2, down2)]
+
+
 GRAM, WEIGHTS, POINTS = _matrix([17, -5], [-5, 2]), _matrix(0.2, 0.8), _matrix([1, 3], [2, 2], [1, 1])
+HEAD = (_matrix([1, 3], [2, 2], [1, 1]), _matrix(1, 2, 3), _matrix([1], [2], [0]), _matrix([1, -1]))
+PAIR = (*HEAD, _matrix([0], [1], [1]), _matrix([2, 0]))
 CALLS = {
     "contraction.contract": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), _layout(), _slopes()),
     "contraction.contract_embedding": lambda f: assert_pure(
@@ -65,23 +72,36 @@ CALLS = {
     "gramian.cosines": lambda f: assert_pure(f, GRAM.clone()),
     "gramian.gramian": lambda f: assert_pure(f, [POINTS.clone(), POINTS.float()]),
     "gramian.norms": lambda f: assert_pure(f, GRAM.clone()),
+    "heads.logits_of": lambda f: assert_pure(lambda *given: f(given[0], Head(*given[1:])), POINTS.clone(), *HEAD[:4]),
+    "heads.projected": lambda f: assert_pure(
+        lambda *given: f(given[0], Head(*given[2:], cap=2.0), given[1], chunk=2), POINTS.clone(), torch.tensor([0, 2, 1]), *HEAD
+    ),
+    "heads.projected_logps": lambda f: assert_pure(
+        lambda *given: f(given[0], Head(*given[2:], cap=2.0), given[1], chunk=2), POINTS.clone(), torch.tensor([0, 2, 1]), *HEAD
+    ),
+    "heads.vocabulary_blocks": lambda f: assert_pure(
+        lambda *given: list(f(given[0], Head(*given[3:], cap=2.0), *given[1:3])),
+        POINTS.clone(),
+        torch.tensor([0, 2, 1]),
+        _matrix(1, 2, 3),
+        *HEAD,
+    ),
     "intervals.bootstrap_mean": lambda f: assert_pure(
         f, _matrix(1, 2, 4), torch.tensor([0, 0, 1]), draws=5, generator=_generator()
     ),
     "intervals.spearman": lambda f: assert_pure(f, _matrix(1, 2, 4), _matrix(2, 1, 3)),
-    "logps.projected": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), cap=2.0, chunk=2),
-    "logps.projected_logps": lambda f: assert_pure(
-        f, POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), cap=2.0, chunk=2
-    ),
     "logps.sum_by_sequence": lambda f: assert_pure(f, _matrix(-1, -2), torch.tensor([1, 0]), count=2),
+    "logps.wide": lambda f: assert_pure(f, torch.bfloat16),
     "logps.token_logps": lambda f: assert_pure(f, POINTS.clone(), torch.tensor([0, 1, 0])),
-    "logps.vocabulary_blocks": lambda f: assert_pure(
-        lambda *given: list(f(*given, cap=2.0)), POINTS.clone(), POINTS.clone(), torch.tensor([0, 2, 1]), _matrix(1, 2, 3)
-    ),
     "losses.dpo": lambda f: assert_pure(f, _matrix(1, 2), _matrix([1, torch.nan], [-1, 0]), beta=0.1),
     "losses.dpo_slopes": lambda f: assert_pure(f, _matrix(1, 2), _matrix([1, torch.nan], [-1, 0]), beta=0.1),
     "losses.judged": lambda f: assert_pure(f, _matrix([1, torch.nan], [-1, 0])),
     "losses.reduce": lambda f: assert_pure(f, POINTS.clone(), judged=torch.tensor([2, 1, 0])),
+    "mixing.fold": lambda f: assert_pure(lambda w, *given: f(_two(*given), w), _matrix(0.2, 0.8), *PAIR),
+    "mixing.fold_heads": lambda f: assert_pure(f, POINTS.clone()[None], _matrix(1)),
+    "mixing.mix": lambda f: assert_pure(
+        lambda x, w, *given: f(x, _two(*given), w), POINTS.clone(), _matrix([1, 0], [0, 1], [0.5, 0.5]), *PAIR
+    ),
     "raco.cagrad_coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
     "raco.clip": lambda f: assert_pure(f, WEIGHTS.flip(0), WEIGHTS.clone()),
     "raco.coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),

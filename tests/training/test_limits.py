@@ -17,8 +17,9 @@ from paretokit.preferences.records import Preferences
 from paretokit.rows import pad_rows
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
-from paretokit.training.loop import iter_train, order
+from paretokit.training.loop import iter_train
 from paretokit.training.references import reference_margins
+from paretokit.training.sampling import order
 
 CONFIG = TrainConfig(
     steps=3,

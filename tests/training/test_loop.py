@@ -13,8 +13,9 @@ from paretokit.preferences.read import read_preferences
 from paretokit.preferences.records import Preferences
 from paretokit.training.config import TrainConfig, learning_rate
 from paretokit.training.encode import encode_preferences
-from paretokit.training.loop import iter_steps, iter_train, order, stream
+from paretokit.training.loop import iter_steps, iter_train
 from paretokit.training.references import missing, reference_margins, sequence_key
+from paretokit.training.sampling import order, stream
 from paretokit.training.state import TrainState
 
 CONFIG = TrainConfig(steps=4, pairs_per_step=4, learning_rate=1e-2, max_length=128, warmup=0.25)

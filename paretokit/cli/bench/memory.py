@@ -62,7 +62,8 @@ def main() -> None:
 
     import torch
 
-    from paretokit.maths.logps import projected_logps, token_logps
+    from paretokit.maths import heads
+    from paretokit.maths.logps import token_logps
 
     generator = torch.Generator().manual_seed(0)
     weight = torch.empty(options.vocabulary, options.hidden).normal_(generator=generator)
@@ -70,7 +71,8 @@ def main() -> None:
     targets = torch.randint(options.vocabulary, (options.positions,), generator=generator)
     before = peak()
     projected = options.side == "projected"
-    logps = projected_logps(hidden, weight, targets) if projected else token_logps(hidden @ weight.T, targets)
+    head = heads.Head(weight)
+    logps = heads.projected_logps(hidden, head, targets) if projected else token_logps(hidden @ weight.T, targets)
     logps.sum().backward()
     print(peak() - before)
 

@@ -16,8 +16,8 @@ from paretokit.texts import EncodedPair
 from paretokit.training import methods
 from paretokit.training.config import TrainConfig
 from paretokit.training.jacobian import objective_jacobian, on_host
-from paretokit.training.loop import descend
 from paretokit.training.references import reference_sums
+from paretokit.training.update import descend
 
 _SPECIAL = 20  # smaller ids are special tokens in the policies that ship
 
@@ -94,9 +94,10 @@ def take_step(
     batch = make_batch(task.pairs, labels, margins, torch.arange(len(task.pairs)), shared=shared)
     counts = judged(labels)
     jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts, separate=separate)
-    losses, _, gram = on_host(jacobian)
+    found = on_host(jacobian)
     weights = torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
-    _, function = methods.resolve(method, config)
-    result = methods.combine(function, gram, weights, generator=torch.Generator().manual_seed(0))
-    descend(policy, task.optimizer, jacobian.rows, gram, result, max_grad_norm=config.max_grad_norm)
-    return losses.sum(dim=1) / counts
+    function = methods.resolve(method).build(config)
+    result = methods.combine(function, found.gram, weights, generator=torch.Generator().manual_seed(0))
+    norm = config.max_grad_norm
+    descend(policy, task.optimizer, jacobian, found, result, judged=counts.tolist(), max_grad_norm=norm)
+    return found.losses.sum(dim=1) / counts

@@ -1,0 +1,93 @@
+"""The optimizer and its step along a combination of the objectives' gradients.
+
+Imports: torch, `maths`, `training.config`, `training.state`; `models` by value.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from paretokit.maths.gramian import combine as weighted_sum
+from paretokit.maths.raco import Combination
+from paretokit.models.policy import Policy
+from paretokit.shapes import Float, Tensor
+from paretokit.training.config import TrainConfig
+from paretokit.training.jacobian import Jacobian, OnHost
+from paretokit.training.state import TrainState
+
+__all__ = ["Update", "descend", "optimizer_for", "optimizer_state", "update_norm"]
+
+
+class Update(NamedTuple):
+    """What an optimizer step was given."""
+
+    combination: Combination
+    norm: float  # |sum_i a_i g_i|, the heads' own gradients included, before the norm clip
+    scale: float  # factor of the norm clip, 1 where it did not act
+
+
+def descend(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    jacobian: Jacobian,
+    found: OnHost,
+    result: Combination,
+    *,
+    judged: Sequence[int],
+    max_grad_norm: float,
+    alpha: Sequence[float] | None = None,
+) -> Update:
+    """Take one optimizer step along sum_i a_i g_i, scaled down to `max_grad_norm`, and return what was done.
+
+    `found` is what is known of the Jacobian on the CPU. The heads of a policy take their own objectives' gradients, times
+    `alpha` where that is given; they count in the norm. The head of an objective of which the step has no pair, by `judged`,
+    does not move.
+    """
+    count = len(result.coefficients)
+    factors = [1.0] * count if alpha is None else list(alpha)
+    own = math.fsum(f * f * square for f, square in zip(factors, found.own_squares.tolist(), strict=True))
+    norm = math.hypot(update_norm(found.gram, result.coefficients), math.sqrt(own) if math.isfinite(own) else math.nan)
+    scale = min(1.0, max_grad_norm / norm) if norm > 0 else 1.0
+    update: list[Tensor | None] = [*weighted_sum(jacobian.rows, result.coefficients * scale)] if jacobian.rows else []
+    for owner, gradient in zip(jacobian.owners, jacobian.own, strict=True):
+        update.append(gradient.mul(factors[owner] * scale) if judged[owner] else None)
+    for parameter, gradient in zip(policy.trainable.values(), update, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return Update(result, norm, scale)
+
+
+def update_norm(gram: Float[Tensor, "m m"], coefficients: Float[Tensor, " m"]) -> float:
+    """|sum_i a_i g_i| = sqrt(a'Ga), with rounding below zero taken as zero."""
+    a, rows = coefficients.tolist(), gram.tolist()
+    square = math.fsum(x * y * value for x, row in zip(a, rows, strict=True) for y, value in zip(a, row, strict=True))
+    return math.sqrt(max(square, 0.0)) if math.isfinite(square) else math.nan
+
+
+def optimizer_for(policy: Policy, *, config: TrainConfig, resume: TrainState | None) -> torch.optim.Optimizer:
+    """Return the optimizer of a policy's trainable weights, with the moments of `resume` where that is given."""
+    parameters = list(policy.trainable.values())
+    if config.optimizer == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
+    else:
+        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    if resume is not None:
+        for name, parameter in policy.trainable.items():
+            prefix = f"{name}."
+            moments = {key[len(prefix) :]: value.clone() for key, value in resume.optimizer.items() if key.startswith(prefix)}
+            if moments:
+                optimizer.state[parameter] = moments
+    return optimizer
+
+
+def optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the moments of every weight that has some, as `<weight>.<moment>`."""
+    return {
+        f"{name}.{moment}": value
+        for name, parameter in policy.trainable.items()
+        for moment, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
+    }
