@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from paretokit.decoding.sample import Generation, generate
     from paretokit.errors import ParetokitError
     from paretokit.experiments.front import Front
+    from paretokit.experiments.mixtures import score_mixtures
     from paretokit.experiments.score import score
     from paretokit.experiments.store import Run, Store
     from paretokit.experiments.sweep import sweep
     from paretokit.experiments.train import train
     from paretokit.models.load import load_policy
     from paretokit.models.policy import Policy
+    from paretokit.models.soups import LogitMixture, Soup
     from paretokit.preferences.pack import Batch
     from paretokit.preferences.read import read_preferences
     from paretokit.preferences.records import Preferences
@@ -31,10 +33,12 @@ _HOMES = {
     "Batch": "preferences.pack",
     "Front": "experiments.front",
     "Generation": "decoding.sample",
+    "LogitMixture": "models.soups",
     "ParetokitError": "errors",
     "Policy": "models.policy",
     "Preferences": "preferences.records",
     "Run": "experiments.store",
+    "Soup": "models.soups",
     "StepRecord": "training.records",
     "Store": "experiments.store",
     "Studio": "view.studio",
@@ -47,6 +51,7 @@ _HOMES = {
     "plot": "view.plot",
     "read_preferences": "preferences.read",
     "score": "experiments.score",
+    "score_mixtures": "experiments.mixtures",
     "sweep": "experiments.sweep",
     "train": "experiments.train",
     "world": "preferences.worlds",
@@ -56,10 +61,12 @@ __all__ = [
     "Batch",
     "Front",
     "Generation",
+    "LogitMixture",
     "ParetokitError",
     "Policy",
     "Preferences",
     "Run",
+    "Soup",
     "StepRecord",
     "Store",
     "Studio",
@@ -72,6 +79,7 @@ __all__ = [
     "plot",
     "read_preferences",
     "score",
+    "score_mixtures",
     "sweep",
     "train",
     "world",

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 from paretokit.errors import ParetokitError
 
-COMMANDS = ("demo", "lab", "train", "decode", "sweep", "runs", "report", "bench", "doctor")
+COMMANDS = ("demo", "lab", "train", "decode", "sweep", "runs", "report", "export", "bench", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -26,6 +26,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--temperature", type=float, default=1.0, help="0: always the likeliest token (default: 1)")
     command.add_argument("--top-k", type=int, default=0, help="only the K likeliest tokens (default: all)")
     command.add_argument("--top-p", type=float, default=1.0, help="only the likeliest tokens of this mass (default: 1)")
+    command.add_argument("--weights", help="for a policy with heads: 0.5,0.5 or kind=0.5,short=0.5 (default: those of the run)")
     command.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
 
 
@@ -40,17 +41,22 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.models.load import load_policy
 
         if options.run_id is None:
-            policies = {"": load_policy(options.policy, adapter="none")}
+            policies, weights = {"": load_policy(options.policy, adapter="none")}, None
         else:
             stored = Store(options.store).run(options.run_id)
-            policies = {"after": stored.load()}
+            policies, weights = {"after": stored.load()}, stored.spec.weights
+            if weights is not None:
+                weights = dict(zip(stored.spec.objectives, weights, strict=True))
             if options.compare:
                 policies = {"before": load_policy(stored.spec.policy, adapter="none"), **policies}
+        if options.weights:
+            weights = shared.weights(options.weights)
         prompts = [text if options.raw else [{"role": "user", "content": text}] for text in texts]
         made = {
             label: generate(
                 policy,
                 prompts,
+                weights=weights if policy.heads or options.weights else None,
                 max_new_tokens=options.max_new_tokens,
                 temperature=options.temperature,
                 top_k=options.top_k,

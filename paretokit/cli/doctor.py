@@ -36,6 +36,8 @@ def add(command: argparse.ArgumentParser) -> None:
     """Add the options of a training; none of them is needed."""
     command.add_argument("--policy", help="tiny, smollm2, a folder, or a hub id; with --preferences")
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
+    command.add_argument("--method", default="raco", help="what would train it (default: raco)")
+    shared.add_head_rank(command)
     command.add_argument("--preferences", help="a JSONL, CSV or Parquet file of pairs, or a world; with --policy")
     command.add_argument("--objectives", type=shared.names, help="which objectives, in this order (default: all of the data)")
     command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
@@ -85,9 +87,17 @@ def outlook(options: argparse.Namespace) -> Outlook:
         from paretokit.models.load import load_policy
         from paretokit.preferences.read import read_preferences
         from paretokit.training.loop import compute_of
+        from paretokit.training.methods import heads_for, resolve
 
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
-        policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)
+        method = resolve(options.method)
+        policy = load_policy(
+            options.policy,
+            adapter=options.adapter,
+            heads=heads_for(method, preferences.objectives),
+            head_rank=options.head_rank or None,
+            seed=config.seed,
+        )
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
         return Outlook(

@@ -52,6 +52,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
     """Add the options that say what is trained on what."""
     command.add_argument("--policy", default="tiny", help="tiny, smollm2, a folder, or a hub id (default: tiny)")
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
+    add_head_rank(command)
     command.add_argument(
         "--preferences", required=True, help="a JSONL, CSV or Parquet file of pairs, or a world such as world:summaries"
     )
@@ -59,6 +60,13 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
     command.add_argument("--store", default="runs", help="folder of the runs (default: runs)")
     command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
+
+
+def add_head_rank(command: argparse.ArgumentParser) -> None:
+    """Add the option for the heads that mah-dpo and mah-raco train."""
+    command.add_argument(
+        "--head-rank", type=int, default=16, help="rank of the heads of mah-dpo and mah-raco; 0: full heads (default: 16)"
+    )
 
 
 def add_config(command: argparse.ArgumentParser) -> None:

@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
             config=config,
             store=store,
             adapter=options.adapter,
+            head_rank=options.head_rank or None,
             heldout=options.heldout,
             workers=options.workers,
             on_event=progress.show,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     shared.add_data(command)
-    command.add_argument("--method", default="raco", help="raco, cagrad or linear (default: raco)")
+    command.add_argument("--method", default="raco", help="raco, cagrad, linear, mah-dpo or mah-raco (default: raco)")
     command.add_argument("--weights", required=True, type=str, help="such as 0.5,0.5 or harmless=0.5,concise=0.5; sum 1")
     shared.add_config(command)
 
@@ -43,12 +43,19 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.preferences.read import read_preferences
         from paretokit.training.encode import length_limit
         from paretokit.training.loop import compute_of
+        from paretokit.training.methods import heads_for
         from paretokit.training.methods import resolve as resolve_method
 
-        resolve_method(options.method)
+        method = resolve_method(options.method)
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
         resolve(weights, preferences.objectives, place="--weights")
-        policy = load_policy(options.policy, adapter=options.adapter, seed=config.seed)
+        policy = load_policy(
+            options.policy,
+            adapter=options.adapter,
+            heads=heads_for(method, preferences.objectives),
+            head_rank=options.head_rank or None,
+            seed=config.seed,
+        )
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
     console.print(str(preferences.report(policy.tokenizer, length_limit(policy, config.max_length))), markup=False)

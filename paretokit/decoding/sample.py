@@ -18,6 +18,7 @@ from paretokit.errors import ConfigError, DataError, NonFiniteError, WeightsErro
 from paretokit.maths.simplex import Weights
 from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
+from paretokit.models.soups import LogitMixture, Soup, Together
 from paretokit.shapes import Int, Tensor
 from paretokit.texts import Prompt, decode, encode_prompt, end_tokens
 
@@ -67,7 +68,7 @@ class _Options:
 
 
 def generate(
-    policy: Policy,
+    policy: Policy | Soup | LogitMixture,
     prompts: Sequence[Prompt],
     *,
     weights: Weights | Sequence[Weights] | None = None,
@@ -95,7 +96,7 @@ def generate(
     projection, and a token costs what it costs without heads. With several, equal prompts share one reading, so that the
     whole front of a prompt is one call: `generate(policy, [prompt] * len(grid), weights=grid)`. Equal prompts draw the same
     numbers, and differ by their weights alone. Weights below 0 are refused unless `extrapolate`, and flagged in what is
-    returned: outside of the simplex nothing was trained.
+    returned: outside of the simplex nothing was trained. A `Soup` or `LogitMixture` of policies takes weights likewise.
 
     Raises `ConfigError` for an option out of range, for `weights` on a policy without heads and for none on one with heads,
     `WeightsError` for unfit ones, `DataError` for a prompt that leaves no room for `max_new_tokens`, `NonFiniteError` where
@@ -125,18 +126,29 @@ def generate(
     )
     rows = [_Row(index, ids, copy, mixtures[index]) for index, ids in enumerate(encoded) for copy in range(copies)]
     by_length = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids))  # stable; equal prompts stand together
-    several = len(set(mixtures)) > 1
-    model = None if several else policy.merged(mixtures[0] or None if mixtures else None, extrapolate=extrapolate)
-    for start in range(0, len(rows), batch_size):
-        batch, head = by_length[start : start + batch_size], None
-        if several:
-            model, head = policy.by_row(torch.tensor([row.weights for row in batch], dtype=torch.float64))
-        _decode_batch(model, batch, options, device=policy.device, head=head)
+    for group in _groups(by_length, together=not isinstance(policy, Soup)):
+        batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
+        if isinstance(policy, Soup) or len({row.weights for row in group}) == 1:
+            model = policy.merged(group[0].weights or None, extrapolate=extrapolate)
+            for batch in batches:
+                _decode_batch(model, batch, options, device=policy.device)
+        else:
+            for batch in batches:
+                model, head = policy.by_row(torch.tensor([row.weights for row in batch], dtype=torch.float64))
+                _decode_batch(model, batch, options, device=policy.device, head=head)
     return [_finish(policy, prompts[row.prompt_index], row) for row in rows]
 
 
+def _groups(rows: list[_Row], *, together: bool) -> list[list[_Row]]:
+    """The rows that are decoded with one model: all of them, or those of each weighting."""
+    groups: dict[tuple[float, ...], list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(() if together else row.weights, []).append(row)
+    return list(groups.values())
+
+
 def _mixtures(
-    policy: Policy, weights: Weights | Sequence[Weights] | None, *, count: int, extrapolate: bool
+    policy: Policy | Soup | LogitMixture, weights: Weights | Sequence[Weights] | None, *, count: int, extrapolate: bool
 ) -> list[tuple[float, ...]]:
     """The weights of each prompt."""
     each = list(weights) if isinstance(weights, Sequence) and any(not isinstance(part, Real) for part in weights) else None
@@ -164,7 +176,7 @@ def _check_options(*, max_new_tokens: int, temperature: float, top_k: int, top_p
         raise ConfigError(f"generate: top_p is {top_p}; expected a number above 0, at most 1 (off).")
 
 
-def _encode(policy: Policy, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
+def _encode(policy: Policy | Soup | LogitMixture, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
     encoded = [encode_prompt(policy.tokenizer, prompt) for prompt in prompts]
     for index, ids in enumerate(encoded):
         if len(ids) + max_new_tokens > policy.context_length:
@@ -175,7 +187,7 @@ def _encode(policy: Policy, prompts: Sequence[Prompt], *, max_new_tokens: int) -
     return encoded
 
 
-def _finish(policy: Policy, prompt: Prompt, row: _Row) -> Generation:
+def _finish(policy: Policy | Soup | LogitMixture, prompt: Prompt, row: _Row) -> Generation:
     return Generation(
         prompt=prompt,
         text=decode(policy.tokenizer, row.token_ids),
@@ -190,7 +202,7 @@ def _finish(policy: Policy, prompt: Prompt, row: _Row) -> Generation:
 
 @torch.inference_mode()
 def _decode_batch(
-    model: Any, rows: list[_Row], options: _Options, *, device: torch.device, head: RowHead | None = None
+    model: Any, rows: list[_Row], options: _Options, *, device: torch.device, head: RowHead | Together | None = None
 ) -> None:
     """Extend `rows`, in place, until each has ended or is full; `head` is the model's, where it mixes row by row."""
     if options.stop():

@@ -49,15 +49,17 @@ def sweep(
     config: TrainConfig | None = None,
     store: Store | str | Path | None = None,
     adapter: str = "lora",
+    head_rank: int | None = 16,
     heldout: int = 100,
     workers: int | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Front:
     """Train one policy for every method, weighting and seed, and return the front of their figures.
 
-    A second call on the same store does only what is missing. `policy` is a name or folder that every worker loads, or a
-    policy in memory, which then trains its forks one after another in this process. `workers` defaults to one process per
-    core, each with one thread (`config.threads`). `on_event` sees what happens, as JSON values: see `sweep_events`.
+    A second call on the same store does only what is missing. `policy` is a name or folder that every worker loads, for
+    methods of the kind "heads" with a head of `head_rank` for each objective (None: full heads); or a policy in memory,
+    which then trains its forks one after another in this process. `workers` defaults to one process per core, each with one
+    thread (`config.threads`). `on_event` sees what happens, as JSON values: see `sweep_events`.
     Raises `SweepError` after all other runs are done where one failed.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,6 +73,7 @@ def sweep(
             config=config,
             store=chosen,
             adapter=adapter,
+            head_rank=head_rank,
             heldout=heldout,
             workers=workers,
         )
@@ -102,6 +105,7 @@ def sweep_events(
     config: TrainConfig | None,
     store: Store,
     adapter: str = "lora",
+    head_rank: int | None = 16,
     heldout: int = 100,
     workers: int | None = None,
 ) -> Generator[dict[str, Any]]:
@@ -126,6 +130,8 @@ def sweep_events(
     setup = {
         "policy": name,
         "adapter": adapter,
+        "head_rank": head_rank,
+        "methods": list(methods),
         "preferences": _shared(data, store=store),
         "source": data.source,
         "objectives": list(data.objectives),

@@ -23,6 +23,7 @@ from paretokit.models.load import load_policy
 from paretokit.models.policy import Policy
 from paretokit.preferences.read import read_preferences
 from paretokit.training.config import TrainConfig
+from paretokit.training.methods import heads_for, resolve
 
 
 def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Policy | None = None) -> Generator[dict[str, Any]]:
@@ -32,7 +33,18 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
     """
     torch.set_num_threads(setup["config"]["threads"])
     config = TrainConfig.from_json(setup["config"])
-    base = load_policy(setup["policy"], adapter=setup["adapter"]) if policy is None else policy
+    given, bases = policy, {}
+
+    def base_of(method: str) -> Policy:
+        """The policy that a method starts from, loaded when it is first needed."""
+        heads = heads_for(resolve(method), setup["objectives"])
+        if given is not None:
+            return given
+        if heads not in bases:
+            bases[heads] = load_policy(setup["policy"], adapter=setup["adapter"], heads=heads, head_rank=setup["head_rank"])
+        return bases[heads]
+
+    base = base_of(setup["methods"][0])
     preferences = read_preferences(setup["preferences"], objectives=setup["objectives"]).named(setup["source"])
     pairs, evaluation = plan(preferences, heldout=setup["heldout"], max_length=config.max_length)
     references = reference_store(base)
@@ -44,11 +56,12 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
             if job.get("start"):
                 key = start_key(base, evaluation)
                 if evaluation is not None and store.start(key) is None:
-                    store.keep_start(key, evaluation(base, references=references))
+                    even = {name: 1 / len(base.heads) for name in base.heads} or None  # heads start alike
+                    store.keep_start(key, evaluation(base, references=references, weights=even))
                 yield {"kind": "start", "job": number}
                 continue
             events = run_steps(
-                base.fork(seed=job["seed"]),
+                base_of(job["method"]).fork(seed=job["seed"]),
                 pairs,
                 method=job["method"],
                 weights=job["weights"],

@@ -28,7 +28,17 @@ from paretokit.shapes import Tensor
 if TYPE_CHECKING:
     import paretokit.models.policy
 
-__all__ = ["SavedPolicy", "check_state", "export", "new_folder", "read_policy_file", "read_state", "read_tensors", "save"]
+__all__ = [
+    "SavedPolicy",
+    "check_state",
+    "export",
+    "export_model",
+    "new_folder",
+    "read_policy_file",
+    "read_state",
+    "read_tensors",
+    "save",
+]
 
 FORMAT = 1
 POLICY_FILE = "policy.json"
@@ -100,9 +110,14 @@ def export(policy: "paretokit.models.policy.Policy", folder: Path, *, mixture: S
         folded = policy.bank.folded(torch.tensor(mixture, dtype=torch.float64))
         wide = model if model.dtype == policy.bank.dtype else copy.deepcopy(model).to(policy.bank.dtype)
         model = merging.with_head(wide, merging.linear(folded))
+    export_model(model, policy.tokenizer, folder)
+
+
+def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a plain model and its tokenizer to a folder that did not exist or was empty."""
     with quiet(), new_folder(folder) as place:
         model.save_pretrained(place)
-        policy.tokenizer.save_pretrained(place)
+        tokenizer.save_pretrained(place)
 
 
 def read_policy_file(folder: Path) -> SavedPolicy:

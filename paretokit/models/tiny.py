@@ -41,6 +41,7 @@ FAMILIES: dict[str, Mapping[str, object]] = {
     "granite": {**_GATED, "logits_scaling": 4.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5},
     "cohere": {**_GATED, "logit_scale": 0.25},
     "olmo2": _GATED,
+    "phi": {**_GATED, "partial_rotary_factor": 0.5},  # the output projection has a bias
 }
 _TYPES = {"gemma3": "gemma3_text"}  # the text half of a model that also sees
 

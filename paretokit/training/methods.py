@@ -96,6 +96,15 @@ def resolve(method: str | Combine) -> Method:
     return known[method]
 
 
+def heads_for(method: Method, objectives: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the heads that a policy needs for a method: one for each objective, or None.
+
+    >>> heads_for(resolve("mah-dpo"), ["kind", "short"]), heads_for(resolve("raco"), ["kind", "short"])
+    (('kind', 'short'), None)
+    """
+    return tuple(objectives) if method.kind == "heads" else None
+
+
 def fits(method: Method, heads: Sequence[str], objectives: Sequence[str]) -> None:
     """Raise `ConfigError` where a method and a policy with these heads do not go together for these objectives."""
     if method.kind == "heads" and not heads:

@@ -14,7 +14,7 @@ from paretokit.cli.bench.report import Goal, Row
 from paretokit.cli.bench.timing import Paired, Ratio, alternate, timed
 from paretokit.errors import DependencyError, ParetokitError
 
-ROWS = {"dpo": 1, "raco": 3, "passes": 1, "full": 3, "solver": 2, "memory": 1, "prefix": 1}
+ROWS = {"dpo": 1, "raco": 3, "passes": 1, "full": 3, "solver": 2, "memory": 1, "prefix": 1, "heads": 5}
 FIELDS = {
     "bench", "what", "against", "sizes", "ratio", "ratio_of", "spread", "goal", "met", "repeats", "unit",
     "median_ours", "median_against", "ours", "theirs",

@@ -3,6 +3,7 @@
 Imports: torch, `maths`, `models`, `preferences`, `training`, `texts`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,10 +44,18 @@ class Task(NamedTuple):
     config: TrainConfig
 
 
-def task(policy: str, sizes: Sizes, *, adapter: str = "lora", dtype: str = "float32", seed: int = 0) -> Task:
+def task(
+    policy: str,
+    sizes: Sizes,
+    *,
+    adapter: str = "lora",
+    dtype: str = "float32",
+    heads: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Task:
     """Return a fresh policy on the CPU with random pairs; reference log-probabilities are computed here, not in the steps."""
     config = TrainConfig()
-    loaded = load_policy(policy, adapter=adapter, device="cpu", dtype=dtype, seed=seed)
+    loaded = load_policy(policy, adapter=adapter, heads=heads, device="cpu", dtype=dtype, seed=seed)
     loaded.model.eval()
     pairs = random_pairs(sizes, vocabulary=loaded.model.config.get_text_config().vocab_size, seed=seed)
     optimizer = torch.optim.AdamW(
@@ -81,6 +90,18 @@ def random_labels(objectives: int, *, pairs: int, seed: int = 0) -> Float[Tensor
     return 1.0 - 2.0 * torch.randint(2, (objectives, pairs), generator=generator)
 
 
+def labels_by_head(heads: int, *, pairs: int) -> Float[Tensor, "m P"]:
+    """Return one label for each pair, as many for each head: what a policy with heads is trained on.
+
+    >>> labels_by_head(2, pairs=2).tolist()
+    [[1.0, nan], [nan, 1.0]]
+    """
+    labels = torch.full((heads, pairs), torch.nan)
+    numbers = torch.arange(pairs)
+    labels[numbers % heads, numbers] = 1.0
+    return labels
+
+
 def take_step(
     task: Task, labels: Float[Tensor, "m P"], *, method: str, separate: bool = False, shared: bool = True
 ) -> Float[Tensor, " m"]:
@@ -93,11 +114,20 @@ def take_step(
     margins = task.references[:, 0] - task.references[:, 1]
     batch = make_batch(task.pairs, labels, margins, torch.arange(len(task.pairs)), shared=shared)
     counts = judged(labels)
-    jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts, separate=separate)
+    jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts, objectives=policy.heads, separate=separate)
     found = on_host(jacobian)
     weights = torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
-    function = methods.resolve(method).build(config)
+    chosen = methods.resolve(method)
+    function = chosen.build(config)
     result = methods.combine(function, found.gram, weights, generator=torch.Generator().manual_seed(0))
-    norm = config.max_grad_norm
-    descend(policy, task.optimizer, jacobian, found, result, judged=counts.tolist(), max_grad_norm=norm)
+    descend(
+        policy,
+        task.optimizer,
+        jacobian,
+        found,
+        result,
+        judged=counts.tolist(),
+        max_grad_norm=config.max_grad_norm,
+        alpha=weights.tolist() if chosen.alpha else None,
+    )
     return found.losses.sum(dim=1) / counts
