@@ -58,7 +58,7 @@ def check(policy: Policy, preferences: Preferences, *, method: Method, config: T
             f"policy: found nothing trainable (adapter={policy.adapter!r}), expected an adapter or full fine-tuning. "
             "Load it with adapter='lora' or adapter='full'."
         )
-    if config.pairs_per_step <= 2 and len(preferences.objectives) > 1:
+    if config.pairs_per_step <= 2 and len(preferences.objectives) > 1 and not policy.heads:
         warnings.warn(
             f"pairs_per_step={config.pairs_per_step}: the gradients of all objectives lie in a space of that many "
             "dimensions, so the combination is degenerate. Take more pairs a step.",
