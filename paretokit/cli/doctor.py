@@ -20,7 +20,8 @@ from paretokit.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from paretokit.experiments.estimate import Estimate
-    from paretokit.experiments.memory import MemoryEstimate, Reading
+    from paretokit.experiments.memory import MemoryEstimate
+    from paretokit.experiments.reading import Reading
 
 
 class Outlook(NamedTuple):
@@ -82,7 +83,8 @@ def outlook(options: argparse.Namespace) -> Outlook:
     with shared.messages().status("estimating"):
         from paretokit.experiments.estimate import estimate
         from paretokit.experiments.evaluation import plan
-        from paretokit.experiments.memory import how_read, memory_estimate
+        from paretokit.experiments.memory import memory_estimate
+        from paretokit.experiments.reading import how_read
         from paretokit.experiments.reference_store import reference_store
         from paretokit.models.load import load_policy
         from paretokit.preferences.read import read_preferences

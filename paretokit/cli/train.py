@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.cli.output import print_run
         from paretokit.experiments.estimate import estimate
         from paretokit.experiments.evaluation import plan
-        from paretokit.experiments.memory import how_read, memory_estimate
+        from paretokit.experiments.memory import memory_estimate
+        from paretokit.experiments.reading import how_read
         from paretokit.experiments.reference_store import reference_store
         from paretokit.experiments.store import Store
         from paretokit.experiments.train import train

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from paretokit.experiments.evaluation import Evaluation, HeldOutEvaluation
-from paretokit.experiments.memory import packed_steps
+from paretokit.experiments.reading import packed_steps
 from paretokit.models.policy import Policy
 from paretokit.preferences.pack import PASS, Packing
 from paretokit.preferences.records import Preferences

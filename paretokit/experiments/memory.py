@@ -1,38 +1,31 @@
 """How much memory a training takes, known before it starts: measured on short passes and scaled to the largest of the run.
 
-What autograd keeps of a pass is a sum over its tensors, whose sizes are products of few numbers: rows R, width T and scored
-tokens N. So its bytes are f + p R T + s N + q R T^2, and four short forward passes give f, p, s and q; no weight of the model
-and no family is looked at. Imports: `training`, `models` and `preferences`.
+Imports: torch, `pass_memory`, `reading`, `training`, `models` and `preferences`.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
 
+from paretokit.experiments.pass_memory import PassCosts, Shape, shape_of
+from paretokit.experiments.reading import PackedStep, packed, packed_steps
 from paretokit.maths import contraction, heads
-from paretokit.models import compute
 from paretokit.models.policy import Policy
-from paretokit.models.projection import Projection
-from paretokit.models.sharing import Sharing
-from paretokit.models.taps import Coverage
-from paretokit.preferences.pack import PASS, Packing, Pass, make_batch
+from paretokit.preferences.pack import PASS
 from paretokit.preferences.records import Preferences
-from paretokit.shapes import Float64, Tensor
+from paretokit.shapes import Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
-from paretokit.training.jacobian import margins, routing, taps_for
-from paretokit.training.loop import compute_of, plan_of
-from paretokit.training.sampling import draw_for
+from paretokit.training.loop import compute_of
 
-__all__ = ["MemoryEstimate", "PackedStep", "Reading", "how_read", "memory_estimate", "packed_steps", "size"]
+__all__ = ["MemoryEstimate", "memory_estimate", "size"]
 
-_LOOKED_AT = 2048  # pairs whose steps are packed; a longer run is taken to be like its beginning
 _LOGITS = 3  # of a chunk at a time: as they come, in float32, and their exponentials
 _READING = (16, 4096)  # rows and positions of a pass without gradient, see `models.policy`
 
@@ -72,55 +65,6 @@ class MemoryEstimate(NamedTuple):
         return f"{size(self.total)} needed, {there}{remedy}"
 
 
-class PackedStep(NamedTuple):
-    """The pairs of one optimizer step, and how they are read."""
-
-    pairs: tuple[EncodedPair, ...]
-    plan: Packing
-
-
-class Reading(NamedTuple):
-    """How the pairs of a run are read, and what the policy allows."""
-
-    plan: Packing  # of the step in the middle, by positions
-    sharing: Sharing  # whether the responses of a pair share their prompt
-    projection: Projection  # whether logits are made a chunk at a time
-    coverage: Coverage  # whether one backward pass serves all objectives
-    apart: int  # pairs of the data whose responses do not share their prompt
-    pairs: int  # of the data
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """What is read in a slower way, which gives the same numbers, and why."""
-        told = []
-        if self.apart:
-            window = f"longer than the {self.sharing.window} tokens that a layer sees"
-            why = self.sharing.reason or window
-            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row: {why}")
-        if not self.coverage.exact:
-            told.append(f"each objective has a backward pass of its own: {self.coverage.reason}")
-        if not self.projection.exact:
-            told.append(f"the logits of a pass are made all at once: {self.projection.reason}")
-        return tuple(told)
-
-    def report(self) -> str:
-        """Return one line for people."""
-        return "; ".join([self.plan.report(), *self.reasons])
-
-
-class _Shape(NamedTuple):
-    """What the memory of a pass depends on."""
-
-    rows: int
-    width: int
-    scored: int
-
-    @property
-    def features(self) -> tuple[float, float, float, float]:
-        positions = self.rows * self.width
-        return 1.0, positions, self.scored, positions * self.width
-
-
 def memory_estimate(
     policy: Policy, preferences: Preferences, *, config: TrainConfig, available: int | None = None
 ) -> MemoryEstimate:
@@ -142,43 +86,13 @@ def memory_estimate(
     pairs = encode_preferences(policy, preferences, max_length=config.max_length)
     objectives = len(preferences.objectives)
     with _running(policy, config):
-        costs = _Costs(policy, pairs[0])
+        costs = PassCosts(policy, pairs[0])
         steps = _steps(policy, pairs, preferences, config=config)
         found = _needed(policy, steps, pairs, costs, config=config, objectives=objectives)
         found = found._replace(available=_available(policy, found.weights) if available is None else available)
         if found.fits:
             return found
         return found._replace(suggestion=_suggestion(policy, pairs, preferences, costs, found, config=config))
-
-
-def packed_steps(
-    policy: Policy, pairs: Sequence[EncodedPair], preferences: Preferences, *, config: TrainConfig
-) -> list[PackedStep]:
-    """Return the steps that a run would make, as `training.loop` packs them; of more than 2,048 pairs the first ones.
-
-    `pairs` are those of `preferences`, encoded.
-    """
-    draw, count = draw_for(policy.heads, preferences, config), min(config.steps, max(1, _LOOKED_AT // config.pairs_per_step))
-    return [_packed(policy, [pairs[index] for index in draw(step).pairs], config=config) for step in range(1, count + 1)]
-
-
-def how_read(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> Reading:
-    """Return how a run would read its pairs. The policy is not changed.
-
-    >>> import paretokit as pk
-    >>> found = how_read(pk.load_policy("tiny"), pk.world("safety").preferences, config=pk.TrainConfig(pairs_per_step=2))
-    >>> found.report()
-    '2 pairs in 1 row, 1 pass: 0 of them apart, ... tokens saved by shared prompts, 0 % padding'
-    """
-    pairs = encode_preferences(policy, preferences, max_length=config.max_length)
-    steps = sorted(packed_steps(policy, pairs, preferences, config=config), key=lambda step: step.plan.positions)
-    sharing = policy.sharing
-    apart = sum(not sharing.allows(pair.longest) for pair in pairs)
-    before, policy.compute = policy.compute, compute_of(config)
-    try:
-        return Reading(steps[len(steps) // 2].plan, sharing, policy.projection, policy.coverage, apart, len(pairs))
-    finally:
-        policy.compute = before
 
 
 def size(count: int) -> str:
@@ -202,17 +116,13 @@ def _running(policy: Policy, config: TrainConfig) -> Iterator[None]:
         policy.compute = before
 
 
-def _packed(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> PackedStep:
-    return PackedStep(tuple(pairs), plan_of(policy, pairs, config))
-
-
 def _steps(policy: Policy, pairs: Sequence[EncodedPair], preferences: Preferences, *, config: TrainConfig) -> list[PackedStep]:
     """The steps of a run or, where these are too many to look at, its first ones and one of the longest pairs."""
     steps = packed_steps(policy, pairs, preferences, config=config)
     if len(steps) < config.steps:
         rows = max(len(step.pairs) for step in steps)
         longest = sorted(pairs, key=lambda pair: -pair.tokens)[:rows]
-        steps.append(_packed(policy, longest, config=config))
+        steps.append(packed(policy, longest, config=config))
     return steps
 
 
@@ -220,7 +130,7 @@ def _needed(
     policy: Policy,
     steps: Sequence[PackedStep],
     pairs: Sequence[EncodedPair],
-    costs: "_Costs",
+    costs: PassCosts,
     *,
     config: TrainConfig,
     objectives: int,
@@ -235,7 +145,7 @@ def _needed(
         gradients += objectives * _tied(policy)
     else:
         gradients += trainable  # of the objective whose turn it is
-    passes = {(_shape(step.pairs, one), one.shared) for step in steps for one in step.plan.passes}
+    passes = {(shape_of(step.pairs, one), one.shared) for step in steps for one in step.plan.passes}
     most = max(len(one.pairs) for step in steps for one in step.plan.passes)
     kept = [costs.kept(shape, shared=shared, checkpointing=config.checkpointing) for shape, shared in passes]
     layer = max(costs.layer(shape, shared=shared) for shape, shared in passes)
@@ -258,7 +168,7 @@ def _suggestion(
     policy: Policy,
     pairs: Sequence[EncodedPair],
     preferences: Preferences,
-    costs: "_Costs",
+    costs: PassCosts,
     found: MemoryEstimate,
     *,
     config: TrainConfig,
@@ -299,122 +209,6 @@ def _listed(changes: dict[str, int]) -> str:
     return ", ".join(f"{name}={value}" for name, value in changes.items())
 
 
-class _Costs:
-    """Bytes that passes keep, from trials that are made when they are first asked for."""
-
-    def __init__(self, policy: Policy, pair: EncodedPair) -> None:
-        self._policy = policy
-        self._tokens = [*pair.prompt, *pair.response_a, *pair.response_b]
-        self._found: dict[tuple[bool, bool], Float64[Tensor, "4 2"]] = {}
-
-    @property
-    def layered(self) -> bool:
-        """Whether the model has layers that can be computed once more."""
-        return any(isinstance(part, compute.GradientCheckpointingLayer) for part in self._policy.model.modules())
-
-    def kept(self, shape: _Shape, *, shared: bool, checkpointing: bool) -> float:
-        """What a pass keeps until its backward pass."""
-        return self._scaled(shape, shared, checkpointing, column=0)
-
-    def layer(self, shape: _Shape, *, shared: bool) -> float:
-        """What the layer with the most of it keeps, without checkpointing; all, where layers cannot be told apart."""
-        return self._scaled(shape, shared, False, column=1 if self.layered else 0)
-
-    def _scaled(self, shape: _Shape, shared: bool, checkpointing: bool, *, column: int) -> float:
-        if (shared, checkpointing) not in self._found:
-            self._found[shared, checkpointing] = self._fit(shared=shared, checkpointing=checkpointing)
-        features = torch.tensor(shape.features, dtype=torch.float64)
-        return max(0.0, float(features @ self._found[shared, checkpointing][:, column]))
-
-    def _fit(self, *, shared: bool, checkpointing: bool) -> Float64[Tensor, "4 2"]:
-        """The bytes of a pass and of its largest layer for each feature: fixed, per position, per scored token, per square."""
-        long = min(128, self._policy.context_length)
-        short = max(long // 4, 3)
-        trials = [  # in pairs: how many, how long, scored tokens of each
-            self._pairs(1, short, short // 2),
-            self._pairs(1, long, long // 2),
-            self._pairs(1, short, 2),
-            self._pairs(4, short, short // 2),
-        ]
-        measured, features = [], []
-        before = self._policy.compute
-        self._policy.compute = before._replace(checkpointing=checkpointing)
-        try:
-            for pairs in trials:
-                whole = Pass(tuple((index,) for index in range(len(pairs))), shared)
-                measured.append(_trial(self._policy, pairs, shared=shared))
-                features.append(_shape(pairs, whole).features)
-        finally:
-            self._policy.compute = before
-        return torch.linalg.solve(
-            torch.tensor(features, dtype=torch.float64), torch.tensor(measured, dtype=torch.float64)
-        ).clamp(min=0)
-
-    def _pairs(self, count: int, length: int, scored: int) -> list[EncodedPair]:
-        """Pairs of tokens of the data: in a shared row `length` of them, in one for each response a few less."""
-        tokens = (self._tokens * (length // len(self._tokens) + 1))[:length]
-        first = max(1, scored // 2)
-        prompt = length - 2 * first
-        pair = EncodedPair(tuple(tokens[:prompt]), tuple(tokens[prompt : prompt + first]), tuple(tokens[prompt + first :]))
-        return [pair] * count
-
-
-def _shape(pairs: Sequence[EncodedPair], one: Pass) -> _Shape:
-    """The shape of a pass, whose pairs are those of a step by number."""
-    members = [pairs[index] for index in one.pairs]
-    scored = sum(len(pair.response_a) + len(pair.response_b) for pair in members)
-    if not one.shared:
-        return _Shape(2 * len(members), max(pair.longest for pair in members), scored)
-    widths = [sum(pairs[index].tokens - len(pairs[index].prompt) for index in row) for row in one.rows]
-    return _Shape(len(one.rows), max(widths), scored)
-
-
-class _Kept:
-    """What autograd has been given to keep: the bytes of distinct storages that are not those of the model."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._seen = {part.untyped_storage().data_ptr() for part in chain(model.parameters(), model.buffers())}
-        self._alive: list[Tensor] = []  # so that no other storage takes an address
-        self.bytes = 0
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        storage, kept = tensor.untyped_storage(), tensor.detach()
-        if storage.data_ptr() not in self._seen:
-            self._seen.add(storage.data_ptr())
-            self._alive.append(kept)
-            self.bytes += storage.nbytes()
-        return kept
-
-
-def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tuple[float, float]:
-    """The bytes that a forward pass keeps, and those that the largest layer adds to what was there before it."""
-    numbers = torch.arange(len(pairs))
-    labels = torch.ones(1, len(pairs))
-    if policy.heads:  # as many of each
-        labels = torch.full((len(policy.heads), len(pairs)), torch.nan)
-        labels[numbers % len(policy.heads), numbers] = 1.0
-    batch = make_batch(pairs, labels, torch.zeros(len(pairs)), numbers, shared=shared)
-    routes = routing(policy, labels, policy.heads)
-    kept, added, before = _Kept(policy.model), [0], [0]
-
-    def enter(module: torch.nn.Module, inputs: object) -> None:
-        before[0] = kept.bytes
-
-    def leave(module: torch.nn.Module, inputs: object, output: object) -> None:
-        added.append(kept.bytes - before[0])
-
-    layers = [part for part in policy.model.modules() if isinstance(part, compute.GradientCheckpointingLayer)]
-    hooks = [hook for one in layers for hook in (one.register_forward_pre_hook(enter), one.register_forward_hook(leave))]
-    tapped = policy.tapped(taps_for(policy, batch, routes)) if policy.coverage.exact else nullcontext()
-    try:
-        with torch.enable_grad(), tapped, torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
-            margins(policy, batch.to(policy.device), through=None if routes is None else routes.through)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return float(kept.bytes), float(max(added))
-
-
 def _logits(policy: Policy, *, scored: int) -> float:
     """What exists of logits at a time, in float32: a chunk of them where they are made in chunks."""
     vocabulary = _embedding(policy.model.get_output_embeddings()).shape[0]
@@ -428,13 +222,13 @@ def _products(policy: Policy, *, pairs: int) -> float:
     return float(max((min(pairs * area, max(area, 4 * contraction._AT_ONCE)) for area in areas), default=0))
 
 
-def _reading(policy: Policy, pairs: Sequence[EncodedPair], costs: _Costs) -> float:
+def _reading(policy: Policy, pairs: Sequence[EncodedPair], costs: PassCosts) -> float:
     """What a pass without gradient needs: one layer, and logits."""
     rows, positions = _READING
     longest = max(pair.longest for pair in pairs)
     rows = max(1, min(rows, positions // longest, 2 * len(pairs)))
     scored = rows * max(max(len(pair.response_a), len(pair.response_b)) for pair in pairs)
-    return costs.layer(_Shape(rows, longest, scored), shared=False) + _logits(policy, scored=scored)
+    return costs.layer(Shape(rows, longest, scored), shared=False) + _logits(policy, scored=scored)
 
 
 def _tied(policy: Policy) -> int:

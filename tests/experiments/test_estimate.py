@@ -6,7 +6,7 @@ from support.training_cases import pairs
 from paretokit.experiments import estimate as module
 from paretokit.experiments.estimate import estimate
 from paretokit.experiments.evaluation import plan
-from paretokit.experiments.memory import _LOOKED_AT
+from paretokit.experiments.reading import _LOOKED_AT
 from paretokit.models.compute import Compute
 from paretokit.models.policy import Policy
 from paretokit.models.sharing import Sharing
@@ -100,6 +100,6 @@ def test_a_long_run_is_taken_to_be_like_its_beginning(monkeypatch):
     assert _LOOKED_AT >= 1000
     monkeypatch.setattr(module, "_seconds", lambda work: 1.0)
     whole = found(random_policy(), config=CONFIG.replace(steps=60))
-    monkeypatch.setattr("paretokit.experiments.memory._LOOKED_AT", 40)
+    monkeypatch.setattr("paretokit.experiments.reading._LOOKED_AT", 40)
     # 40 pairs of the same twenty, drawn in another order, against 240 of them
     assert found(random_policy(), config=CONFIG.replace(steps=60)).positions == pytest.approx(whole.positions, rel=0.2)

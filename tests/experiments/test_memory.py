@@ -5,8 +5,9 @@ import torch
 from support.training_cases import pairs
 
 from paretokit.errors import ModelError
-from paretokit.experiments import memory
-from paretokit.experiments.memory import how_read, memory_estimate, packed_steps
+from paretokit.experiments import memory, reading
+from paretokit.experiments.memory import memory_estimate
+from paretokit.experiments.reading import how_read, packed_steps
 from paretokit.models.compute import Compute
 from paretokit.models.sharing import Sharing
 from paretokit.models.taps import Coverage
@@ -195,7 +196,7 @@ def test_the_steps_are_those_of_the_loop():
 def test_a_long_run_is_bounded_by_its_longest_pairs(monkeypatch):
     policy, data = random_policy(), pairs(count=40)
     whole = memory_estimate(policy, data, config=CONFIG.replace(steps=40))
-    monkeypatch.setattr(memory, "_LOOKED_AT", 8)
+    monkeypatch.setattr(reading, "_LOOKED_AT", 8)
     assert len(packed_steps(policy, encode_preferences(policy, data, max_length=128), data, config=CONFIG)) == 1
     assert memory_estimate(policy, data, config=CONFIG.replace(steps=40)).activations >= whole.activations
 

@@ -32,6 +32,13 @@ _PROMPTS = """
 from paretokit.view.events import prompt_line
 print("prompts", json.dumps([prompt_line(prompt) for prompt in studio.session.evaluation.world.prompts]))
 """
+_HEADS = """
+studio.close()
+heads = pk.load_policy("tiny", heads=["helpfulness", "harmlessness"])
+studio = pk.Studio(heads, pk.read_preferences("world:safety"), config=config.replace(steps=32))
+studio
+"""
+_TRAIN_HEADS = "studio.train(weights=[0.5, 0.5]).result()\nstudio.set_weights([0.9, 0.1])\nstudio.wait()\nprint('headed')"
 _LONG = "studio.train(weights=[0.5, 0.5], steps=2000)\nprint('begun')"
 _MOVES = """
 from pathlib import Path
@@ -51,9 +58,10 @@ for move in range({moves}):
         studio.wait()
 print("moves", json.dumps({{"took": took, "grown": memory() - before}}))
 """
-# the time from a key on the slider to the text of the run that is meant, taken in the page
-_WATCH = """(expected) => {
-  const text = () => document.querySelector('.paretokit-text:nth-child(2)').textContent;
+_AFTER, _DECODED = ".paretokit-texts .paretokit-text:nth-child(2)", ".paretokit-decoded"
+# the time from a key on the slider to the text of the run, or at the weights, that is meant, taken in the page
+_WATCH = """([selector, expected]) => {
+  const text = () => [...document.querySelectorAll(selector)].map(e => e.textContent).join();
   let began = null;
   document.activeElement.addEventListener('keydown', () => { began = performance.now(); }, { once: true, capture: true });
   window.answered = new Promise((done, failed) => {
@@ -62,7 +70,7 @@ _WATCH = """(expected) => {
       if (began === null || !text().includes(expected)) return;
       observer.disconnect();
       done(performance.now() - began);
-    }).observe(document.querySelector('.paretokit-studio'), { childList: true, subtree: true, characterData: true });
+    }).observe(document.activeElement.closest('.paretokit-studio'), { childList: true, subtree: true, characterData: true });
   });
 }"""
 
@@ -78,6 +86,8 @@ def run(options: argparse.Namespace) -> None:
         "slider to text, training": "median <= 300 ms, p95 <= 600 ms",
         "slider to remembered text, idle": "-",
         "slider to remembered text, training": "-",
+        "slider to text of heads, idle": "median <= 300 ms, p95 <= 600 ms",
+        "slider to text of heads, training": "median <= 300 ms, p95 <= 600 ms",
         "callback": "p99 <= 20 ms",
         "memory growth": "<= 20 MB",
         "saved notebook, outputs cleared": "<= 200 KB",
@@ -89,7 +99,9 @@ def run(options: argparse.Namespace) -> None:
 def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
     """Return what was measured, by name: "median 231 ms, p95 262 ms" and so on."""
     say = shared.messages().print  # what is being done, on standard error
-    cells = [_MAKE, _TRAIN, _LONG, "studio.stop()\nstudio.wait()\nprint('stopped')", _MOVES.format(moves=moves), _PROMPTS]
+    stop = "studio.stop()\nstudio.wait()\nprint('stopped')"
+    with_heads = [_HEADS, _TRAIN_HEADS, _LONG, stop.replace("stopped", "rested")]
+    cells = [_MAKE, _TRAIN, _LONG, stop, _MOVES.format(moves=moves), _PROMPTS, *with_heads]
     with TemporaryDirectory(prefix="paretokit-bench-") as folder, browser() as launched:
         path = write_notebook(Path(folder) / "bench.ipynb", cells)
         with lab_server(Path(folder), environment={"PARETOKIT_CACHE": folder}) as address:
@@ -117,6 +129,16 @@ def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
             _run(page, 3, "stopped")
             say(f"{moves} slider moves")
             moved = json.loads(_run(page, 4, "moves ").split("moves ", 1)[1])
+            say("slider to text of a policy with heads")
+            page.run_cell(6)
+            page.page.wait_for_selector(".paretokit-decoded")
+            _run(page, 7, "headed")
+            heads, left = _decoded(page, answers, first=89)
+            say("slider to text of a policy with heads, during training")
+            page.run_cell(8)
+            page.wait_text(".paretokit-status", "/2000")
+            heads_busy, _ = _decoded(page, answers, first=left)
+            _run(page, 9, "rested")
             say("saving the notebook")
             page.command("notebook:clear-all-cell-outputs")
             page.page.wait_for_function("() => !document.querySelector('.jp-OutputArea-output')")
@@ -128,6 +150,8 @@ def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
         "slider to text, training": _times(busy),
         "slider to remembered text, idle": _times(idle_again),
         "slider to remembered text, training": _times(busy_again),
+        "slider to text of heads, idle": _times(heads),
+        "slider to text of heads, training": _times(heads_busy),
         "callback": f"median {median(moved['took']):.1f} ms, p99 {quantiles(moved['took'], n=100)[98]:.1f} ms",
         "memory growth": f"{moved['grown']:+.1f} MB over {moves} moves",
         "saved notebook, outputs cleared": f"{size:.1f} KB",
@@ -153,10 +177,22 @@ def _answers(page: LabPage, answers: int, *, ask: Callable[[], None] = lambda: N
         key, expected = (("End", "0.90/0.10"), ("Home", "0.10/0.90"))[turn % 2]
         ask()
         page.page.locator(".paretokit-studio .noUi-handle").first.focus()
-        page.page.evaluate(_WATCH, expected)
+        page.page.evaluate(_WATCH, [_AFTER, expected])
         page.page.keyboard.press(key)
         found.append(page.page.evaluate("() => window.answered"))
     return found[2:]
+
+
+def _decoded(page: LabPage, answers: int, *, first: int) -> tuple[list[float], int]:
+    """Milliseconds from a key to the text at its weights, which are new each time, from `first` hundredths of the first
+    weight downwards; the first two warm up. Also where the next ones begin."""
+    found = []
+    for percent in range(first, first - min(answers, 40) - 2, -1):
+        page.page.locator(".paretokit-studio").last.locator(".noUi-handle").first.focus()  # the other Studio is closed
+        page.page.evaluate(_WATCH, [_DECODED, f"helpfulness {percent / 100:.2f}"])
+        page.page.keyboard.press("ArrowLeft")
+        found.append(page.page.evaluate("() => window.answered"))
+    return found[2:], first - len(found)
 
 
 def _times(found: Sequence[float]) -> str:

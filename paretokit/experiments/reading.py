@@ -1,0 +1,94 @@
+"""How the pairs of a run are read: in which passes and rows, and what the policy allows.
+
+Imports: `training`, `models` and `preferences`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from paretokit.models.policy import Policy
+from paretokit.models.projection import Projection
+from paretokit.models.sharing import Sharing
+from paretokit.models.taps import Coverage
+from paretokit.preferences.pack import Packing
+from paretokit.preferences.records import Preferences
+from paretokit.texts import EncodedPair
+from paretokit.training.config import TrainConfig
+from paretokit.training.encode import encode_preferences
+from paretokit.training.loop import compute_of, plan_of
+from paretokit.training.sampling import draw_for
+
+__all__ = ["PackedStep", "Reading", "how_read", "packed", "packed_steps"]
+
+_LOOKED_AT = 2048  # pairs whose steps are packed; a longer run is taken to be like its beginning
+
+
+class PackedStep(NamedTuple):
+    """The pairs of one optimizer step, and how they are read."""
+
+    pairs: tuple[EncodedPair, ...]
+    plan: Packing
+
+
+class Reading(NamedTuple):
+    """How the pairs of a run are read, and what the policy allows."""
+
+    plan: Packing  # of the step in the middle, by positions
+    sharing: Sharing  # whether the responses of a pair share their prompt
+    projection: Projection  # whether logits are made a chunk at a time
+    coverage: Coverage  # whether one backward pass serves all objectives
+    apart: int  # pairs of the data whose responses do not share their prompt
+    pairs: int  # of the data
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What is read in a slower way, which gives the same numbers, and why."""
+        told = []
+        if self.apart:
+            window = f"longer than the {self.sharing.window} tokens that a layer sees"
+            why = self.sharing.reason or window
+            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row: {why}")
+        if not self.coverage.exact:
+            told.append(f"each objective has a backward pass of its own: {self.coverage.reason}")
+        if not self.projection.exact:
+            told.append(f"the logits of a pass are made all at once: {self.projection.reason}")
+        return tuple(told)
+
+    def report(self) -> str:
+        """Return one line for people."""
+        return "; ".join([self.plan.report(), *self.reasons])
+
+
+def how_read(policy: Policy, preferences: Preferences, *, config: TrainConfig) -> Reading:
+    """Return how a run would read its pairs. The policy is not changed.
+
+    >>> import paretokit as pk
+    >>> found = how_read(pk.load_policy("tiny"), pk.world("safety").preferences, config=pk.TrainConfig(pairs_per_step=2))
+    >>> found.report()
+    '2 pairs in 1 row, 1 pass: 0 of them apart, ... tokens saved by shared prompts, 0 % padding'
+    """
+    pairs = encode_preferences(policy, preferences, max_length=config.max_length)
+    steps = sorted(packed_steps(policy, pairs, preferences, config=config), key=lambda step: step.plan.positions)
+    sharing = policy.sharing
+    apart = sum(not sharing.allows(pair.longest) for pair in pairs)
+    before, policy.compute = policy.compute, compute_of(config)
+    try:
+        return Reading(steps[len(steps) // 2].plan, sharing, policy.projection, policy.coverage, apart, len(pairs))
+    finally:
+        policy.compute = before
+
+
+def packed_steps(
+    policy: Policy, pairs: Sequence[EncodedPair], preferences: Preferences, *, config: TrainConfig
+) -> list[PackedStep]:
+    """Return the steps that a run would make, as `training.loop` packs them; of more than 2,048 pairs the first ones.
+
+    `pairs` are those of `preferences`, encoded.
+    """
+    draw, count = draw_for(policy.heads, preferences, config), min(config.steps, max(1, _LOOKED_AT // config.pairs_per_step))
+    return [packed(policy, [pairs[index] for index in draw(step).pairs], config=config) for step in range(1, count + 1)]
+
+
+def packed(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> PackedStep:
+    """Return a step of these pairs, with its passes."""
+    return PackedStep(tuple(pairs), plan_of(policy, pairs, config))
