@@ -160,11 +160,12 @@ def _heads(
     base.projection = projection(model)
     action_heads.check_projection(base.projection, name=base.name)
     own = own_head(model, base.projection).detach()
-    if own.weight.data_ptr() == cast(torch.nn.Embedding, model.get_input_embeddings()).weight.data_ptr():
-        if any(part.requires_grad for part in model.parameters()):
+    embedding = cast(torch.nn.Embedding, model.get_input_embeddings()).weight
+    for part in cast(torch.nn.Module, model.get_output_embeddings()).parameters():
+        if part is not embedding:  # also the bias of a tied one
+            part.requires_grad_(False)
+        elif part.requires_grad:
             own = own._replace(weight=own.weight.clone())
-    else:
-        cast(torch.nn.Module, model.get_output_embeddings()).requires_grad_(False)
     made = Heads(own, rank=rank, dtype=dtype)
     for name in names:
         made.add(name, seed=seed)

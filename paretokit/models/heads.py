@@ -154,8 +154,8 @@ class RowHead(torch.nn.Module):
         """Keep some of the rows, in this order."""
         self.weights = self.weights[rows]
 
-    def forward(self, hidden: Float[Tensor, "B 1 D"]) -> Float[Tensor, "B 1 V"]:
-        """Return raw logits of the last position of each row."""
+    def forward(self, hidden: Float[Tensor, "R T D"]) -> Float[Tensor, "B 1 V"]:
+        """Return raw logits of the last position of each row; R is B where nothing is spread."""
         last = hidden[:, -1] if self.spread is None else hidden[self.spread, -1]
         return mix(last, self.heads, self.weights)[:, None]
 

@@ -1,41 +1,34 @@
 """A policy: a causal language model with the weights that may be trained, its tokenizer, and its untouched reference.
 
-Everything that reads a model for its log-probabilities goes through `Policy.token_logps`, which runs the model once on
-a table of rows and lets the output projection see only the positions that are scored, a chunk at a time. Where that would
-not be exact (`Policy.projection`), the model's own head is used, which sees those positions alone as well. A policy with
-action heads (`heads`) has an output projection for each objective instead, and mixes them by weights where it answers.
+How it reads token rows is in `reading`. A policy with action heads (`heads`) has an output projection for each objective
+in place of its model's, and mixes them by weights where it answers.
 Imports: torch, transformers, peft, the ground modules, `maths`, the other modules of this floor.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import ConfigError, DataError
-from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.maths.simplex import Weights, resolve
 from paretokit.models import lora, merging, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
-from paretokit.models.compute import Compute, attending, checkpointed, repeatable
+from paretokit.models.compute import Compute
 from paretokit.models.heads import Heads, RowHead
-from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
-from paretokit.models.reading import inputs_of, scored_only
+from paretokit.models.projection import Projection, Scorer
+from paretokit.models.reading import Reader, Score
 from paretokit.models.sharing import Sharing, probe
-from paretokit.rows import Rows, alike, pad_rows
+from paretokit.rows import Rows
 from paretokit.shapes import Float, Float64, Int, Tensor
 from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
 
 __all__ = ["Policy"]
-
-
-Score = Callable[[Tensor, Tensor], Tensor]  # hidden states [N, D], targets [N] -> their log-probabilities [N]
-_READ_AT_ONCE = 4096  # positions in one pass without gradient, which bounds memory; results do not depend on it
 
 
 class Policy:
@@ -57,12 +50,10 @@ class Policy:
         self.base = base
         self.source = source
         self.adapter = adapter
-        self.compute = Compute()
+        self.reader = Reader(model, base)
         self.bank = heads
         self._backbone = {lora.portable_name(n): p for n, p in model.named_parameters() if p.requires_grad}
         self._stamps = self._stamp() if at_base else None
-        self._scorer: Scorer | None = None
-        self._compiled: dict[str, Any] = {}
         self._plain: tuple[list[int], PreTrainedModel] | None = None
 
     @property
@@ -74,6 +65,15 @@ class Policy:
     def heads(self) -> tuple[str, ...]:
         """The objectives that have an action head of their own; none for a policy with one output projection."""
         return () if self.bank is None else self.bank.names
+
+    @property
+    def compute(self) -> Compute:
+        """How the model is run: its precision, compiled or not, what is kept for the backward pass."""
+        return self.reader.compute
+
+    @compute.setter
+    def compute(self, how: Compute) -> None:
+        self.reader.compute = how
 
     @property
     def description(self) -> str:
@@ -88,7 +88,7 @@ class Policy:
     @property
     def context_length(self) -> int:
         """The number of positions that the model was made for."""
-        return self.model.config.get_text_config().max_position_embeddings
+        return self.reader.context_length
 
     @property
     def lora_config(self) -> LoraConfig | None:
@@ -109,15 +109,13 @@ class Policy:
         """Whether the two responses of a pair may share their prompt in one row; found out once for all forks."""
         if self.base.sharing is None:
             config = self.model.config.get_text_config()
-            self.base.sharing = probe(config, lambda rows, shared: self._scored(self.model, rows, shared=shared))
+            self.base.sharing = probe(config, lambda rows, shared: self.reader.logps(rows, shared=shared))
         return self.base.sharing
 
     @property
     def projection(self) -> Projection:
         """How hidden states become logits, and whether that may be done in chunks; found out once for all forks."""
-        if self.base.projection is None:
-            self.base.projection = projection(self.model)
-        return self.base.projection
+        return self.reader.projection
 
     @property
     def coverage(self) -> taps.Coverage:
@@ -132,7 +130,7 @@ class Policy:
                 self.base.coverage = taps.probe(
                     self.model,
                     self._backbone,
-                    lambda rows: self._scored(self.model, rows, shared=True),
+                    lambda rows: self.reader.logps(rows, shared=True),
                     self.tapped,
                     config=self.model.config.get_text_config(),
                     device=self.device,
@@ -144,7 +142,7 @@ class Policy:
     def tapped(self, listening: taps.Taps) -> AbstractContextManager[None]:
         """Return the context in which `listening` hears of every use of the trainable weights."""
         scorers = [] if self.bank is None else list(self.bank.scorers.values())
-        return taps.tapped(self.model, [*scorers, self._own_scorer()] if self.projection.exact else [], listening)
+        return taps.tapped(self.model, [*scorers, self.reader.own_scorer()] if self.projection.exact else [], listening)
 
     def token_logps(self, rows: Rows, *, shared: bool = False, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
@@ -158,7 +156,7 @@ class Policy:
                 f"token_logps: found {'no' if through is None else 'numbers of'} heads for a policy with "
                 f"{len(self.heads)} heads. Pass `through` for a policy that has heads, and only then."
             )
-        return self._scored(self.model, rows, shared=shared, score=self._through(through))
+        return self.reader.logps(rows, shared=shared, score=self._through(through))
 
     def ids_logps(
         self,
@@ -179,11 +177,12 @@ class Policy:
         """
         if reference and isinstance(self.model, PeftModel):
             with lora.switched_off(self.model):
-                return self._summed(self.model, prompts, responses, batch_size=batch_size)
+                return self.reader.sums(prompts, responses, batch_size=batch_size)
         if reference:
-            return self._summed(self.model if self._intact() else self.base.model(), prompts, responses, batch_size=batch_size)
+            model = self.model if self._intact() else self.base.model()
+            return self.reader.sums(prompts, responses, batch_size=batch_size, model=model)
         score = self._mixed(head=head, weights=weights, extrapolate=extrapolate)
-        return self._summed(self.model, prompts, responses, batch_size=batch_size, score=score)
+        return self.reader.sums(prompts, responses, batch_size=batch_size, score=score)
 
     def sequence_logps(
         self,
@@ -374,67 +373,6 @@ class Policy:
         prompt_ids = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
         pairs = zip(prompts, responses, strict=True)
         return prompt_ids, [encode_response(self.tokenizer, text, chat=is_chat(prompt)) for prompt, text in pairs]
-
-    @torch.no_grad()
-    def _summed(
-        self,
-        model: PreTrainedModel | PeftModel,
-        prompts: Sequence[Sequence[int]],
-        responses: Sequence[Sequence[int]],
-        *,
-        batch_size: int,
-        score: Score | None = None,
-    ) -> Float64[Tensor, " B"]:
-        lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
-        sums = torch.zeros(len(lengths), dtype=torch.float64)
-        for chosen in alike(lengths, size=batch_size, budget=_READ_AT_ONCE):
-            rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
-            logps = self._scored(model, rows, score=score)
-            sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
-        return sums
-
-    def _scored(
-        self, model: PreTrainedModel | PeftModel, rows: Rows, *, shared: bool = False, score: Score | None = None
-    ) -> Float[Tensor, " N"]:
-        """Log-probabilities by `score`, or by the model's own output projection."""
-        inputs = inputs_of(model, rows, limit=self.context_length, shared=shared)
-        predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
-        width = rows.input_ids.shape[1]
-        if not self.projection.exact:
-            with self._running(model, model, width=width) as run, scored_only(model, predicting):
-                return token_logps(run(**inputs).logits[0], targets)
-        with self._running(model, backbone(model), width=width) as run:
-            hidden = run(**inputs).last_hidden_state.flatten(0, 1)[predicting]
-        hidden = hidden.to(self.compute.dtype or hidden.dtype)
-        if score is not None:
-            return score(hidden, targets)
-        scorer = self._own_scorer() if model is self.model else own_scorer(model, self.projection)
-        return scorer(hidden, targets)[0]
-
-    @contextmanager
-    def _running(self, model: PreTrainedModel | PeftModel, part: Any, *, width: int) -> Iterator[Callable[..., Any]]:
-        """A model or its backbone, to be called as `compute` says."""
-        run = part
-        how = self.compute
-        with ExitStack() as stack:
-            if how.dtype is not None:
-                stack.enter_context(torch.autocast(self.device.type, dtype=how.dtype))
-            again = how.checkpointing and torch.is_grad_enabled()
-            if again:
-                stack.enter_context(checkpointed(run))
-            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in this context
-                stack.enter_context(attending(self.device, how.dtype or model.dtype, width=width))
-            if how.compiler is not None and model is self.model:
-                stack.enter_context(repeatable(how))
-                if how.compiler not in self._compiled:
-                    self._compiled[how.compiler] = torch.compile(run, backend=how.compiler, dynamic=True)
-                run = self._compiled[how.compiler]
-            yield run
-
-    def _own_scorer(self) -> Scorer:
-        if self._scorer is None:
-            self._scorer = own_scorer(self.model, self.projection)
-        return self._scorer
 
     def _stamp(self) -> list[int]:
         """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""

@@ -1,10 +1,12 @@
-"""What a model is called with to read token rows, and how its output projection is kept to the positions that are scored.
+"""How a policy reads token rows: the model is run once, and its output projection sees the scored positions alone.
 
-Imports: torch, transformers and peft (types), `errors`, `rows`.
+They go through it a chunk at a time; where that would not be exact (`Reader.projection`), through the model's own head, which
+sees those positions alone as well. Imports: torch, transformers and peft (types), the ground modules, `maths.logps`, `base`,
+`compute`, `projection`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,10 +14,108 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from paretokit.errors import DataError, ModelError
-from paretokit.rows import Rows, visible
-from paretokit.shapes import Bool, Float, Int, Tensor
+from paretokit.maths.logps import sum_by_sequence, token_logps
+from paretokit.models.base import Base
+from paretokit.models.compute import Compute, attending, checkpointed, repeatable
+from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
+from paretokit.rows import Rows, alike, pad_rows, visible
+from paretokit.shapes import Bool, Float, Float64, Int, Tensor
 
-__all__ = ["inputs_of", "scored_only"]
+__all__ = ["Reader", "Score", "inputs_of", "scored_only"]
+
+Score = Callable[[Tensor, Tensor], Tensor]  # hidden states [N, D], targets [N] -> their log-probabilities [N]
+_READ_AT_ONCE = 4096  # positions in one pass without gradient, which bounds memory; results do not depend on it
+
+
+class Reader:
+    """Log-probabilities from one policy's model, run as `compute` says; what was found out about its base is shared."""
+
+    def __init__(self, model: PreTrainedModel | PeftModel, base: Base) -> None:
+        self.model = model
+        self.base = base
+        self.compute = Compute()
+        self._scorer: Scorer | None = None
+        self._compiled: dict[str, Any] = {}
+
+    @property
+    def context_length(self) -> int:
+        """The number of positions that the model was made for."""
+        return self.model.config.get_text_config().max_position_embeddings
+
+    @property
+    def projection(self) -> Projection:
+        """How hidden states become logits, and whether that may be done in chunks; found out once for a base."""
+        if self.base.projection is None:
+            self.base.projection = projection(self.model)
+        return self.base.projection
+
+    def own_scorer(self) -> Scorer:
+        """Return the scorer of the model's own output projection; always the same one, so that it can be hooked."""
+        if self._scorer is None:
+            self._scorer = own_scorer(self.model, self.projection)
+        return self._scorer
+
+    def logps(
+        self,
+        rows: Rows,
+        *,
+        shared: bool = False,
+        score: Score | None = None,
+        model: PreTrainedModel | PeftModel | None = None,
+    ) -> Float[Tensor, " N"]:
+        """Return the log-probability of each scored token; differentiable. `score` makes them of hidden states (default: the
+        output projection); `model` is another one to run, such as the base."""
+        run = self.model if model is None else model
+        inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
+        predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
+        width = rows.input_ids.shape[1]
+        if not self.projection.exact:
+            with self._running(run, run, width=width) as call, scored_only(run, predicting):
+                return token_logps(call(**inputs).logits[0], targets)
+        with self._running(run, backbone(run), width=width) as call:
+            hidden = call(**inputs).last_hidden_state.flatten(0, 1)[predicting]
+        hidden = hidden.to(self.compute.dtype or hidden.dtype)
+        if score is not None:
+            return score(hidden, targets)
+        scorer = self.own_scorer() if run is self.model else own_scorer(run, self.projection)
+        return scorer(hidden, targets)[0]
+
+    @torch.no_grad()
+    def sums(
+        self,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[int]],
+        *,
+        batch_size: int,
+        score: Score | None = None,
+        model: PreTrainedModel | PeftModel | None = None,
+    ) -> Float64[Tensor, " B"]:
+        """Return the summed log-probability of each response after its prompt, on the CPU; `score`, `model` as in `logps`."""
+        lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
+        sums = torch.zeros(len(lengths), dtype=torch.float64)
+        for chosen in alike(lengths, size=batch_size, budget=_READ_AT_ONCE):
+            rows = pad_rows([prompts[i] for i in chosen], [responses[i] for i in chosen])
+            logps = self.logps(rows, score=score, model=model)
+            sums[chosen] = sum_by_sequence(logps.double(), rows.sequence.to(logps.device), count=len(chosen)).cpu()
+        return sums
+
+    @contextmanager
+    def _running(self, model: PreTrainedModel | PeftModel, part: Any, *, width: int) -> Iterator[Callable[..., Any]]:
+        """A model or its backbone, to be called as `compute` says."""
+        run, how, device = part, self.compute, next(model.parameters()).device
+        with ExitStack() as stack:
+            if how.dtype is not None:
+                stack.enter_context(torch.autocast(device.type, dtype=how.dtype))
+            if how.checkpointing and torch.is_grad_enabled():
+                stack.enter_context(checkpointed(run))
+            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in this context
+                stack.enter_context(attending(device, how.dtype or model.dtype, width=width))
+            if how.compiler is not None and model is self.model:
+                stack.enter_context(repeatable(how))
+                if how.compiler not in self._compiled:
+                    self._compiled[how.compiler] = torch.compile(run, backend=how.compiler, dynamic=True)
+                run = self._compiled[how.compiler]
+            yield run
 
 
 def inputs_of(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Taps:
         }
         slots = list(self._slots.values())
         found = torch.autograd.grad(total, slots, allow_unused=True)
-        return tuple(slot.contiguous() if row is None else row for row, slot in zip(found, slots, strict=True))
+        return tuple(slot.detach().contiguous() if row is None else row for row, slot in zip(found, slots, strict=True))
 
     def slots(self, module: torch.nn.Module) -> dict[str, Tensor]:
         """Return the placeholders of the trainable weights that belong to the module itself, by their names in it."""
