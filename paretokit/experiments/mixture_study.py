@@ -78,7 +78,7 @@ def _trained(
     base = load_policy("tiny", seed=config.seed)
     several = load_policy("tiny", heads=names, seed=config.seed)
 
-    def train(policy: Policy, method: str, weights: Sequence[float], objectives: Sequence[str] = names) -> Policy:
+    def train(policy: Policy, method: str, weights: Sequence[float], *, objectives: Sequence[str] = names) -> Policy:
         watch(f"{task.name}, seed {config.seed}: training {method} on {', '.join(objectives)}")
         pairs = task.preferences.select(objectives=objectives)
         for _ in iter_train(policy, pairs, method=method, weights=weights, config=config, references=references):
@@ -86,7 +86,7 @@ def _trained(
         return policy
 
     yield "dpo", train(base.fork(), "linear", even)
-    yield "soup", Soup({name: train(base.fork(), "linear", [1.0], [name]) for name in names})
+    yield "soup", Soup({name: train(base.fork(), "linear", [1.0], objectives=[name]) for name in names})
     yield "mah-dpo", train(several.fork(), "mah-dpo", even)
     yield "mah-raco", train(several.fork(), "mah-raco", even)
 

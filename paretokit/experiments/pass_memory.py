@@ -31,6 +31,7 @@ class Shape(NamedTuple):
 
     @property
     def features(self) -> tuple[float, float, float, float]:
+        """What its bytes are a weighted sum of: 1, R T, N and R T^2."""
         positions = self.rows * self.width
         return 1.0, positions, self.scored, positions * self.width
 

@@ -73,6 +73,7 @@ class Policy:
 
     @compute.setter
     def compute(self, how: Compute) -> None:
+        """Run the model so from now on."""
         self.reader.compute = how
 
     @property

@@ -48,6 +48,7 @@ POSITIONAL = {
     "wait(timeout)",
     "result(timeout)",
     "sample(prompt)",
+    "merged(weights)",
 }
 
 

@@ -84,9 +84,9 @@ def test_checkpointing_computes_the_layers_once_more_and_keeps_less(family):
 
 def test_without_gradients_nothing_is_computed_again_nor_wrapped():
     policy = trained_policy()
-    with torch.no_grad(), mock.patch("paretokit.models.policy.checkpointed", side_effect=AssertionError):
+    with torch.no_grad(), mock.patch("paretokit.models.reading.checkpointed", side_effect=AssertionError):
         scored(policy, Compute(checkpointing=True))
-    with pytest.raises(AssertionError), mock.patch("paretokit.models.policy.checkpointed", side_effect=AssertionError):
+    with pytest.raises(AssertionError), mock.patch("paretokit.models.reading.checkpointed", side_effect=AssertionError):
         scored(policy, Compute(checkpointing=True))  # planted: with gradients it is
 
 
@@ -150,7 +150,7 @@ def test_a_compiled_model_takes_separate_passes_and_gives_the_same_rows(backend,
     plain = jacobian(policy, Compute())
     assert policy.coverage.exact
     found = jacobian(policy, Compute(compiler=backend))
-    assert list(policy._compiled) == [backend]
+    assert list(policy.reader._compiled) == [backend]
     assert (policy.coverage.exact, policy.coverage.reason) == (
         False,
         "the model is compiled, and its modules cannot be listened to",
