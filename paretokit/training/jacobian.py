@@ -160,9 +160,10 @@ def routing(policy: Policy, labels: Float[Tensor, "m P"], objectives: Sequence[s
     if policy.bank is None:
         return None
     judged = ~labels.isnan()
-    if (judged.sum(dim=0) != 1).any():
+    counts = judged.sum(dim=0).tolist()
+    if any(count != 1 for count in counts):
         raise ShapeError(
-            f"labels: found {judged.sum(dim=0).tolist()} labels per pair for a policy with heads, expected exactly one each. "
+            f"labels: found {counts} labels per pair for a policy with heads, expected exactly one each. "
             "Repeat a pair for every objective that judged it."
         )
     numbers = torch.tensor([policy.heads.index(name) for name in objectives])

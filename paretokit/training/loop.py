@@ -81,7 +81,7 @@ def iter_steps(
     """Return what `iter_train` returns, each record with the state of the optimizer after it.
 
     With `resume`, the state after some step k and a policy that holds the weights of that moment, the items are those of
-    step k + 1 and later, bit for bit those of an uninterrupted run.
+    step k + 1 and later, bit for bit those of an uninterrupted run with the same `references`.
     """
     config = config or TrainConfig()
     chosen = methods.resolve(method)

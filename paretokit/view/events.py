@@ -55,6 +55,8 @@ class Texts(NamedTuple):
     weights: tuple[float, ...]  # those asked for
     axes: tuple[str, ...]
     seconds: float  # from the question to the answer
+    decoded: tuple[tuple[str, Answer], ...] = ()  # of a policy with heads: a few prompts and what it says at the weights
+    objectives: tuple[str, ...] = ()  # what the weights are of, where something was decoded
 
 
 class Trouble(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from paretokit.view.front_points import START, hover, legend_entry, point_traces
+from paretokit.view.front_points import START, heads_look, heads_trace, hover, legend_entry, point_traces
 from paretokit.view.front_view import FrontView, PanelView, PointView
 from paretokit.view.theme import DOMINATED, INK, LINE, Style, Theme, axis, layout, method_styles, plain, transparent
 
@@ -61,6 +61,9 @@ def _panel_traces(view: FrontView, panel: PanelView, *, named: bool, edge: tuple
         return (x - low[panel.x], high[panel.x] - x), (y - low[panel.y], high[panel.y] - y)
 
     yield from point_traces(view, place=place, bars=bars, named=named)
+    if view.heads is not None:
+        joined = len(view.objectives) == 2
+        yield heads_trace(view, view.heads, place=place, bars=bars, named=named, joined=joined)
     yield go.Scatter(
         x=[view.reference[panel.x]], y=[view.reference[panel.y]], mode="markers",
         name=_REFERENCE, legendgroup=_REFERENCE, showlegend=named,
@@ -74,7 +77,7 @@ Range = list[float]
 
 def _ranges(view: FrontView) -> tuple[list[Range], list[Range]]:
     """For each objective the range of a close-up, and the range that also holds the reference point."""
-    shown = [*view.points, *([view.start] if view.start is not None else [])]
+    shown = [*view.points, *([view.start] if view.start is not None else []), *(view.heads.points if view.heads else ())]
     near, whole = [], []
     for index in range(len(view.objectives)):
         values = [point.scores[index] for point in shown]
@@ -171,6 +174,15 @@ def _parallel(view: FrontView, *, theme: Theme) -> go.Figure:
             marker={"symbol": style.symbol, "size": 8, "color": colour}, hovertext=[hover(view, point)] * len(names),
             hoverinfo="text", error_y={"type": "data", "symmetric": False, "thickness": 1, "width": 0, **bars},
         )  # fmt: skip
+    if view.heads is not None:
+        look, colours = heads_look(view.heads, styles)
+        for index, (point, colour) in enumerate(zip(view.heads.points, colours, strict=True)):
+            figure.add_scatter(
+                x=names, y=point.scores, mode="lines+markers", name=plain(view.heads.legend), legendgroup="heads",
+                showlegend=index == 0, line={"color": transparent(colour, 0.6), "dash": "dot", "width": 1},
+                marker={"symbol": f"{look.symbol}-open", "size": 7, "color": colour},
+                hovertext=[hover(view, point)] * len(names), hoverinfo="text",
+            )  # fmt: skip
     entries = [(method, style.colour, style) for method, style in styles.items()]
     if not all(point.nondominated for point in view.points):
         entries.append(("dominated", DOMINATED, Style(DOMINATED, "circle", "solid")))

@@ -3,12 +3,12 @@
 Imports: plotly, `view.front_view`, `view.theme`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from paretokit.view.front_view import FrontView, PointView, number
+from paretokit.view.front_view import FrontView, HeadsView, PointView, number
 from paretokit.view.theme import DOMINATED, LINE, Style, folded, method_styles, plain, transparent
 
 START = "before training"
@@ -62,6 +62,22 @@ def point_traces(view: FrontView, *, place: Place, bars: Bars, named: bool) -> I
         marker = {"symbol": "star", "size": 14, "color": LINE, "line": {"width": 0}}
         trace = _scatter(view, [view.start], name=START, group=START, marker=marker, place=place, bars=bars)
         yield trace.update(showlegend=named)
+
+
+def heads_look(heads: HeadsView, styles: Mapping[str, Style]) -> tuple[Style, list[str]]:
+    """Return the look of a curve of heads, that of the method, and the colour of each point: grey where dominated."""
+    look = styles.get(heads.method, Style(LINE, "circle", "solid"))
+    return look, [look.colour if point.nondominated else DOMINATED for point in heads.points]
+
+
+def heads_trace(view: FrontView, heads: HeadsView, *, place: Place, bars: Bars, named: bool, joined: bool) -> go.Scatter:
+    """The curve of a policy's heads: open marks, `joined` by a line in the order of the weightings."""
+    look, colours = heads_look(heads, method_styles(view.methods))
+    marker = {"symbol": f"{look.symbol}-open", "size": 9, "color": colours, "line": {"width": 2},
+              "bars": transparent(look.colour, 0.4)}  # fmt: skip
+    trace = _scatter(view, heads.points, name=heads.legend, group="heads", marker=marker, place=place, bars=bars)
+    mode = "lines+markers" if joined else "markers"
+    return trace.update(mode=mode, line={"color": look.colour, "width": 1.5}, showlegend=named)
 
 
 def _scatter(

@@ -42,6 +42,23 @@ class PanelView(NamedTuple):
     boundary: tuple[Vertex, ...] | None
 
 
+class HeadsView(NamedTuple):
+    """One policy with action heads, decoded at many weightings of them: a curve of its own, not part of the front."""
+
+    name: str  # of the policy
+    method: str  # what it was trained by, "" before training
+    run: str  # id, "" before training
+    points: tuple[PointView, ...]  # in the order of the grid; dominance is among them
+    prompts: int
+    hypervolume: float
+    reference: tuple[float, ...]  # of the hypervolume
+
+    @property
+    def legend(self) -> str:
+        """What the curve is."""
+        return f"heads of {self.name}, decoded at {plural(len(self.points), 'weighting')}"
+
+
 class FrontView(NamedTuple):
     """Everything the front figure shows. `panels` is empty for one objective, and for more than three unless chosen."""
 
@@ -56,6 +73,7 @@ class FrontView(NamedTuple):
     subtitle: str
     caption: str  # how to read the figure
     alt: str  # one sentence with the finding
+    heads: HeadsView | None = None
 
 
 def front_view(front: Front, *, axes: Sequence[tuple[str, str]] | None = None) -> FrontView:
@@ -112,6 +130,19 @@ def bare_view(
         reference=(0.0,) * len(names), title="No trained policy yet", subtitle="reference 0 on every axis",
         caption="Scores: larger is better.", alt="Nothing was measured yet.",
     )  # fmt: skip
+
+
+def with_heads(view: FrontView, heads: HeadsView) -> FrontView:
+    """Return the view with the curve of a policy's heads, and how to read it."""
+    count, good = len(heads.points), sum(point.nondominated for point in heads.points)
+    reference = ", ".join(f"{value:.3g}" for value in heads.reference)
+    reading = (
+        f"Open marks: one policy, {heads.name}, decoded at {plural(count, 'weighting')} of its heads without training in "
+        f"between; one answer to each of {plural(heads.prompts, 'prompt')}, bars: 95 % intervals over prompts. {good} of them "
+        f"{'is' if good == 1 else 'are'} not dominated by another one; their hypervolume above ({reference}) is "
+        f"{number(heads.hypervolume)}."
+    )
+    return view._replace(heads=heads, caption=f"{view.caption} {reading}")
 
 
 def number(value: float | None) -> str:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from paretokit.view.front_points import START, hover
-from paretokit.view.front_view import FrontView, PanelView, PointView, number
+from paretokit.view.front_points import START, heads_look, hover
+from paretokit.view.front_view import FrontView, HeadsView, PanelView, PointView, number
 from paretokit.view.theme import DOMINATED, INK, LINE, Theme, axis, layout, method_styles, nth_style, plain, transparent
 
-PARTS = ("truth", "reference", "dominated", "nondominated", "start", "path", "now", "selected", "between")
+PARTS = ("truth", "reference", "dominated", "nondominated", "start", "path", "now", "selected", "between", "heads")
 _NAMES = {
     "truth": "best attainable",
     "reference": "hypervolume reference",
@@ -26,6 +26,7 @@ _NAMES = {
     "now": "training now, one answer to each prompt",
     "selected": "selected",
     "between": "these weights, between runs: not trained",
+    "heads": "",  # named with what is drawn
 }
 _HEIGHT = 400
 
@@ -46,7 +47,7 @@ def skeleton(view: FrontView, methods: Sequence[str]) -> go.Figure:
     figure = make_subplots(rows=1, cols=count, horizontal_spacing=0.3 / count if count > 1 else 0)
     for column in range(1, count + 1):
         for part in PARTS:
-            figure.add_trace(_trace(part, named=column == 1), row=1, col=column)
+            figure.add_trace(_trace(part, named=column == 1, joined=len(view.objectives) == 2), row=1, col=column)
     for method, style in method_styles(methods).items():
         marker = {"symbol": style.symbol, "size": 11, "color": style.colour}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=plain(method), marker=marker, visible=False)
@@ -78,6 +79,7 @@ def columns(
     found: dict[int, dict[str, Any]] = {}
     for place, panel in enumerate(_panels(view)):
         values = _panel(view, panel, styles=styles, now=now, selected=selected, between=between)
+        values["heads"]["showlegend"] = place == 0 and view.heads is not None
         for index, part in enumerate(PARTS):
             found[place * len(PARTS) + index] = values[part]
     shown = {point.method for point in view.points} | ({now.method} if now is not None else set())
@@ -121,7 +123,7 @@ def _panels(view: FrontView) -> tuple[PanelView, ...]:
     return (PanelView(0, 0, None),) if count == 1 else tuple(PanelView(0, y, None) for y in range(1, min(count, 4)))
 
 
-def _trace(part: str, *, named: bool) -> go.Scatter:
+def _trace(part: str, *, named: bool, joined: bool) -> go.Scatter:
     marker: dict[str, Any] = {}
     if part in ("dominated", "nondominated"):
         marker = {
@@ -141,9 +143,11 @@ def _trace(part: str, *, named: bool) -> go.Scatter:
                     "marker": {"symbol": "circle-open-dot", "size": 14, "color": LINE, "line": {"width": 2}}},
         "dominated": {"mode": "markers", "marker": {**marker, "color": DOMINATED}},
         "nondominated": {"mode": "markers", "marker": marker},
+        "heads": {"mode": "lines+markers" if joined else "markers", "line": {"color": LINE, "width": 1.5},
+                  "marker": {"size": 9, "line": {"width": 2}}},
     }  # fmt: skip
     bars = {"type": "data", "symmetric": False, "thickness": 1.1, "width": 0, "color": transparent(LINE, 0.6)}
-    both = {"error_x": bars, "error_y": bars} if part in ("dominated", "nondominated", "start") else {}
+    both = {"error_x": bars, "error_y": bars} if part in ("dominated", "nondominated", "start", "heads") else {}
     shown = named and bool(_NAMES[part])
     return go.Scatter(x=[], y=[], name=_NAMES[part], legendgroup=part, showlegend=shown, **both, **looks[part])
 
@@ -182,6 +186,7 @@ def _panel(
     path = [] if now is None else [place(scores) for scores in now.scores]
     begun = [place(view.start.scores)] if view.start is not None and path else []
     reference = place(view.reference)
+    heads = view.heads
     return {
         "truth": _line(_boundary(view, panel)),
         "reference": {
@@ -198,6 +203,7 @@ def _panel(
         },
         "selected": _line([place(point.scores) for point in chosen]),
         "between": _between(view, panel, between),
+        "heads": {**spread(() if heads is None else heads.points, coloured=False), **_heads_looks(heads, styles=styles)},
     }  # fmt: skip
 
 
@@ -210,6 +216,15 @@ def _boundary(view: FrontView, panel: PanelView) -> list[tuple[float, float]]:
         return []
     left, below = view.reference[panel.x], view.reference[panel.y]
     return [(left, panel.boundary[0][1]), *panel.boundary, (panel.boundary[-1][0], below)]
+
+
+def _heads_looks(heads: HeadsView | None, *, styles: Any) -> dict[str, Any]:
+    """Open marks in the look of the method, the dominated ones in grey, joined by a line in the method's colour."""
+    if heads is None:
+        return {"name": "", "line_color": LINE, "marker_symbol": [], "marker_color": []}
+    look, colours = heads_look(heads, styles)
+    symbols = [f"{look.symbol}-open"] * len(colours)
+    return {"name": plain(heads.legend), "line_color": look.colour, "marker_symbol": symbols, "marker_color": colours}
 
 
 def _hover_now(view: FrontView, now: Now) -> str:
@@ -232,7 +247,8 @@ def _of(view: FrontView, *, nondominated: bool) -> list[PointView]:
 def _range(view: FrontView, index: int, now: Now | None) -> list[float]:
     """Holds every point with its interval, the path, the reference and the best that is attainable."""
     values = [view.reference[index], *([] if view.best is None else [view.best[index]])]
-    for point in (*view.points, *([] if view.start is None else [view.start])):
+    heads = () if view.heads is None else view.heads.points
+    for point in (*view.points, *heads, *([] if view.start is None else [view.start])):
         values += [end[index] for end in (point.low, point.scores, point.high) if end is not None]
     values += [] if now is None else [scores[index] for scores in now.scores]
     low, high = min(values), max(values)

@@ -4,7 +4,7 @@ Imports: `experiments.evaluation`; reads the clock.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -17,10 +17,14 @@ SHARE = 0.25  # at most this share of a run's time goes into looks at its scores
 
 
 class Looker:
-    """Looks at the scores of a policy while it trains, as often as a quarter of the time allows."""
+    """Looks at the scores of a policy while it trains, as often as a quarter of the time allows.
 
-    def __init__(self, evaluation: Evaluation | None) -> None:
+    `weights`, by objective, mix the heads of a policy that has some; None for one without.
+    """
+
+    def __init__(self, evaluation: Evaluation | None, *, weights: Mapping[str, float] | None = None) -> None:
         self._evaluation = evaluation.quick() if isinstance(evaluation, WorldEvaluation) else None
+        self._weights = weights
         self._cost = 0.0
         self._since = monotonic()
         self.looked = False
@@ -31,7 +35,7 @@ class Looker:
         self.looked = self._evaluation is not None and (began - self._since) * SHARE >= self._cost * (1 - SHARE)
         if self._evaluation is None or not self.looked:
             return None
-        frame: pd.DataFrame = self._evaluation(policy, references=references, stop=stop)
+        frame: pd.DataFrame = self._evaluation(policy, references=references, weights=self._weights, stop=stop)
         self._since = monotonic()
         self._cost = self._since - began
         return tuple(frame[list(self._evaluation.axes)].mean().tolist())

@@ -6,6 +6,7 @@ Imports: ipywidgets, `maths.simplex`.
 
 import threading
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -129,3 +130,19 @@ class ControlPanel:
     def settings(self) -> dict[str, Any]:
         """The method, steps and seed that are set."""
         return {"method": self.method.value, "steps": self.steps.value, "seed": self.seed.value}
+
+
+class HeadsPanel:
+    """For a policy with heads: a button that draws its whole front, or says why it cannot, and room for texts."""
+
+    def __init__(self, *, refused: str, draw: Callable[[], Any]) -> None:
+        self.refused = refused
+        self.draw = widgets.Button(
+            description="Draw the whole front", icon="line-chart", disabled=bool(refused), layout={"width": "auto"},
+            tooltip=refused or "decode the shown policy at many weightings of its heads, without training",
+        )  # fmt: skip
+        self.draw.on_click(lambda _: draw())
+        self.reason = widgets.HTML(f"<p>Draw the whole front: {escape(refused)}</p>" if refused else "")
+        self.texts = widgets.HTML()
+        shown = [self.draw, *([self.reason] if refused else []), self.texts]
+        self.box = widgets.VBox(shown)

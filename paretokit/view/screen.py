@@ -22,9 +22,9 @@ from paretokit.view.jobs import ENDED, Job
 from paretokit.view.live_curves import conflict_columns, conflict_skeleton, curves_columns, curves_skeleton
 from paretokit.view.live_figure import LiveFigure
 from paretokit.view.live_front import Now, between_columns, columns, shape, skeleton
-from paretokit.view.panels import ControlPanel, WeightPanel
+from paretokit.view.panels import ControlPanel, HeadsPanel, WeightPanel
 from paretokit.view.parts import Library, Probe, Stamp, Status, Table
-from paretokit.view.session import START_LABEL, Session
+from paretokit.view.session import FRONT_LABEL, Session, fitting, is_training
 from paretokit.view.snapshot import snapshot_html
 from paretokit.view.stamp import commit, stamp, stamp_text
 from paretokit.view.theme import INK, Theme
@@ -39,6 +39,7 @@ class Handlers(NamedTuple):
     train_pressed: Callable[[], object]
     pause_pressed: Callable[[], object]
     stop_pressed: Callable[[], object]
+    whole_front_pressed: Callable[[], object]
 
 
 class Screen:
@@ -82,9 +83,12 @@ class Screen:
         self.probe, self.status, self._stamp = Probe(figures=3), Status(), Stamp(text=self._stamp_text())
         self.weights = WeightPanel(session.objectives, weights, changed=handlers.weights_moved)
         self.controls = ControlPanel(
-            methods=tuple(methods()), steps=session.config.steps, seed=session.config.seed,
+            methods=fitting(session.policy), steps=session.config.steps, seed=session.config.seed,
             train=handlers.train_pressed, pause=handlers.pause_pressed, stop=handlers.stop_pressed,
         )  # fmt: skip
+        self.heads: HeadsPanel | None = None
+        if session.policy.heads:
+            self.heads = HeadsPanel(refused=session.no_front, draw=handlers.whole_front_pressed)
         self.stale, self.error, self.heading, self.reading, self.text = (widgets.HTML() for _ in range(5))
         library = Library()
         self.front = LiveFigure(skeleton(view, self._methods), library=library)
@@ -113,6 +117,8 @@ class Screen:
         self.tab = widgets.ToggleButtons(options=list(tabs), tooltips=[f"show: {name}" for name in tabs])
         self.show_tab("Curves")
         controls = widgets.VBox([self.weights.box, self.controls.box, self.status, self.stale, self.error])
+        if self.heads is not None:
+            controls.children = (*controls.children, self.heads.box)
         front = widgets.VBox([self.probe, self.heading, self.front, self.reading, self.points])
         controls.add_class("paretokit-controls")
         front.add_class("paretokit-main")
@@ -123,6 +129,7 @@ class Screen:
             *self.weights.sliders, *self.weights.numbers, *self.weights.locks, self.controls.method, self.controls.steps,
             self.controls.seed, self.controls.train, self.controls.pause, self.controls.stop, self.hide, self.restore,
             self.prompt, self.own_prompt, self.tab, self.points, self.run_list, self.probe, self.front,
+            *([] if self.heads is None else [self.heads.draw]),
         ]  # fmt: skip
         self.box = widgets.VBox([top, *below, self._stamp]).add_class("paretokit-studio")
 
@@ -138,6 +145,8 @@ class Screen:
         if "texts" in events:
             self.texts = events["texts"]
             self.text.value = words.texts_html(self.texts)
+            if self.heads is not None:
+                self.heads.texts.value = words.decoded_html(self.texts)
         for job in (value for key, value in events.items() if key.startswith("job ")):
             self._draw_job(job)
         self._draw_status()
@@ -155,7 +164,8 @@ class Screen:
         elif "weights" in events and monotonic() >= self._hold_until:
             self.front.draw(between_columns(self.session.board.view, self._between()))
         if {"front", "weights"} & set(events):
-            self.stale.value = _badge(words.stale_text(self.weights.weights, self.session.board))
+            stale = "" if self.heads is not None else words.stale_text(self.weights.weights, self.session.board)
+            self.stale.value = _badge(stale)
         if "attached" in events:
             for figure in (self.front, self.curves, self.conflict):
                 figure.draw_again()
@@ -184,11 +194,14 @@ class Screen:
 
     def _draw_status(self) -> None:
         jobs = self.session.worker.jobs()
-        training = [job for job in jobs if job.label != START_LABEL]
+        training = [job for job in jobs if is_training(job)]
         job = jobs[0] if jobs else self._job
         answered = None if self.texts is None else self.texts.seconds
         self.status.text = words.status_line(job, self._progress, waiting=len(training[1:]), answered=answered)
         self.controls.train.disabled = bool(training)
+        if self.heads is not None:
+            drawing = any(job.label.startswith(FRONT_LABEL) for job in jobs)
+            self.heads.draw.disabled = drawing or bool(self.heads.refused)
         paused = any(job.paused for job in jobs)
         self.controls.pause.description, self.controls.pause.icon = ("Resume", "play") if paused else ("Pause", "pause")
         done = 0 if self._progress is None else len(self._progress.records) / self._progress.steps
@@ -201,6 +214,8 @@ class Screen:
         self.front.draw(found, shape=shape(board.view, now=now, theme=self._theme))
 
     def _between(self) -> tuple[float, ...] | None:
+        if self.heads is not None:  # what is between is decoded, and need not be guessed
+            return None
         return between(self.session.board.view, self.weights.weights, method=str(self.controls.method.value))
 
     def _draw_tables(self) -> None:

@@ -3,11 +3,16 @@
 Every method returns at once; the work is done on the worker's thread, and what happens is published as plain values
 under a key: "front" (`Board`), "progress" (`Progress`), "texts" (`Texts`), "job <number>" (the `Job`), and "trouble"
 (`Trouble`, or None once a new training is asked for). The store is the truth: what is shown can be read from it again.
-Imports: `events`, `jobs`, `pace`, `front_view`, `experiments`, `training`, `decoding`, `models`, `preferences`.
+
+A policy with action heads answers at any weights without training. So its texts come from the run that is shown, a
+finished one even while another trains, and follow the sliders at once.
+Imports: `events`, `jobs`, `pace`, `heads`, `front_view`, `experiments`, `training`, `decoding`, `models`, `preferences`.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -20,6 +25,7 @@ from paretokit.decoding.sample import generate
 from paretokit.errors import ConfigError, ParetokitError, StoreError, suggestion
 from paretokit.experiments.compare import front_of, true_sets
 from paretokit.experiments.evaluation import WorldEvaluation, plan
+from paretokit.experiments.front import Front
 from paretokit.experiments.journal import OPEN, OUTCOME, Journal
 from paretokit.experiments.presets import preset
 from paretokit.experiments.reference_store import reference_store
@@ -28,31 +34,52 @@ from paretokit.experiments.train import run_spec, run_steps, start_key
 from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
-from paretokit.texts import Prompt
+from paretokit.texts import Prompt, encode_prompt
 from paretokit.training.config import TrainConfig
-from paretokit.training.methods import fits, resolve
+from paretokit.training.methods import fits, methods, resolve
 from paretokit.view.events import Answer, Board, Progress, Texts, prompt_line, trouble
-from paretokit.view.front_view import bare_view, front_view
+from paretokit.view.front_view import HeadsView, bare_view, front_view, with_heads
+from paretokit.view.heads import heads_view, no_front, whole_front
 from paretokit.view.jobs import Control, Job, Request, Worker
 from paretokit.view.pace import Looker, Pace
 
 SETTLE = 0.2  # seconds without another change before a sample is drawn: a drag asks once
 LATE = 0.1  # seconds: what is asked so soon after the slider was let go belongs to the same drag
 
+GRACE = 0.1  # seconds that heads may still decode for a slider that has moved on: a drag is followed, not waited for
+FEW = 3  # prompts beside the chosen one that a policy with heads answers at once
+
 START_LABEL = "figures before training"  # of the job that measures the start
+FRONT_LABEL = "whole front of "  # how the label of a job begins that decodes the heads at many weightings
 
 _TRAINED = ("done", "stopped")  # states of runs that hold a trained policy
 _BEFORE = "before training"
+_UNTRAINED = "the policy before training", "", 0  # name, method and seed where there is no run
+_LONGEST = 64  # tokens of an answer
+_REMEMBERED = 4000  # answers; the oldest are forgotten
 
 Publish = Callable[[str, Any], None]
+
+
+def fitting(policy: Policy) -> tuple[str, ...]:
+    """Return the names of the methods that can train a policy: those for heads where it has some, the others else."""
+    return tuple(name for name, method in methods().items() if (method.kind == "heads") == bool(policy.heads))
+
+
+def is_training(job: Job[Any]) -> bool:
+    """Return whether a job trains a policy, rather than measure one."""
+    return job.label != START_LABEL and not job.label.startswith(FRONT_LABEL)
 
 
 class _Source(NamedTuple):
     """What answers at some weights."""
 
-    run: Run
+    run: Run | None  # None: the policy before training
     training: Policy | None  # the policy of a run that trains, which changes with each step
     words: str
+
+
+_START = _Source(None, None, _BEFORE)
 
 
 class Session:
@@ -72,6 +99,8 @@ class Session:
             raise ConfigError(
                 f"Studio: found a policy with nothing to train (adapter={policy.adapter!r}). Load it with adapter='lora'."
             )
+        if policy.heads:
+            fits(resolve(fitting(policy)[0]), policy.heads, preferences.objectives)
         config = config or preset(policy.source)
         if config.threads is None:  # leave a core to the kernel and the browser
             config = config.replace(threads=max(1, torch.get_num_threads() - 1))
@@ -86,21 +115,27 @@ class Session:
         self.references = reference_store(policy)
         self.journal = Journal(self.store.path / "journal.jsonl", studio=uuid4().hex[:8])
         self._policies: dict[str, Policy] = {}
-        self._answers: dict[tuple[str, str], Answer] = {}
+        self._answers: dict[tuple[str, str, tuple[float, ...]], Answer] = {}
         self._asked: tuple[float, ...] | None = None  # the weights that were asked for last
-        self._told: Texts | None = None  # the answers that were published last
+        self._numbers = count(1)  # of what is asked for
+        self._telling = threading.Lock()
+        self._told: tuple[int, Texts | None] = (0, None)  # the answers that were published last, with their number
+        self._mixes = bool(policy.heads) and not policy.at_base()  # whether the weights matter before training
+        self._curve: HeadsView | None = None  # the whole front of heads that was drawn last
         self._let_go = -LATE  # when the user let go of a slider
         self._live: tuple[Run, Policy] | None = None  # the run that trains
         self._runs: dict[str, Run] = {}
+        self._headed: set[str] = set()  # those that have learnt heads
         self.hidden: frozenset[str] = frozenset()
         self.selected: str | None = None
         self.prompt: Prompt = self.prompts[0]
+        self.few = self._few()
         self._read_store()
         self.board = self._board()
         self.worker = Worker(
             name="paretokit-worker",
             changed=lambda job: publish(f"job {job.number}", job),
-            failed=lambda key, error: publish("trouble", trouble(key, error)),
+            failed=lambda key, error: publish("trouble", trouble(key.rstrip("0123456789 "), error)),
         )
         self._note(OPEN, policy=policy.source, preferences=preferences.source, objectives=list(self.objectives))
 
@@ -116,6 +151,11 @@ class Session:
             return tuple(self.evaluation.world.prompts[:12])
         held_out = self.pairs if self.evaluation is None else self.evaluation.pairs
         return tuple({str(prompt): prompt for prompt in held_out.prompts}.values())[:12]
+
+    @property
+    def no_front(self) -> str:
+        """Why the whole front of the heads cannot be drawn; "" where it can."""
+        return no_front(self.policy.heads, self.evaluation)
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -154,16 +194,46 @@ class Session:
         It comes from the selected run, else from the visible run whose weights are nearest, the one that trains
         included, and stands beside the answer of the policy before training to the same random numbers. An answer that
         was sampled before is published at once.
+
+        With heads it is asked for now, and comes at these weights from the selected run, else from the newest trained one
+        that is visible, else from the policy before training, together with answers to a few more prompts.
         """
         vector = resolve_weights(weights, self.objectives)
         self._asked = vector
         self.prompt = self.prompt if prompt is None else prompt
-        asked = monotonic()
-        rest = 0.0 if asked - self._let_go < LATE else after
-        request = self.worker.ask("sample", lambda request: self._sample(request, vector), after=rest)
-        if (remembered := self._remembered(vector)) is not None:
-            self._tell(self._texts(*remembered, weights=vector, asked=asked))
+        asked, number = monotonic(), next(self._numbers)
+        rest = 0.0 if self.policy.heads or asked - self._let_go < LATE else after
+        request = self.worker.ask("sample", lambda request: self._sample(request, vector, number), after=rest)
+        if (remembered := self._remembered(vector, asked=asked)) is not None:
+            self._tell(remembered, number)
         return request
+
+    def decode(self, weights: Mapping[str, float] | Sequence[float]) -> Request[Texts]:
+        """Ask what the heads say at these weights. The answer comes whatever else is asked for, and is shown unless there
+        is a newer one. Raises `ConfigError` for a policy without heads."""
+        self._need_heads("decode")
+        vector = resolve_weights(weights, self.objectives)
+        self._asked, number = vector, next(self._numbers)
+        return self.worker.ask(f"decode {number}", lambda request: self._sample(request, vector, number, action="decode"))
+
+    def draw_whole_front(self, run_id: str | None) -> Job[Front | None]:
+        """Queue the decoding of a run's heads at many weightings, on the prompts that runs are measured on, and return its
+        job; None: of the policy that is shown. Raises `ConfigError` where there is nothing to draw."""
+        self._need_heads("draw_whole_front")
+        if self.no_front:
+            raise ConfigError(f"draw_whole_front: {self.no_front}")
+        if run_id is not None:
+            self._known(run_id)
+        runs = [run for run in self._with_heads() if run_id in (None, run.id)]
+        if run_id is not None and not runs:
+            raise ConfigError(
+                f"draw_whole_front: found no trained heads that are visible in run {run_id!r}, expected some. "
+                "Choose a run that was trained with heads, or restore it."
+            )
+        run = self._shown(runs)
+        self._note("draw_whole_front", **({} if run is None else {"run": run.id}))
+        label = _UNTRAINED[0] if run is None else run.spec.label
+        return self.worker.submit(lambda control: self._draw_whole_front(control, run), label=f"{FRONT_LABEL}{label}")
 
     def let_go(self) -> None:
         """The user let go of a slider: what is asked for is due now."""
@@ -220,7 +290,9 @@ class Session:
 
     def _measure_start(self, control: Control) -> None:
         assert self.evaluation is not None
-        frame = self.evaluation(self.policy.fork(seed=0), references=self.references, stop=control.token)
+        equal = dict.fromkeys(self.objectives, 1 / len(self.objectives)) if self.policy.heads else None
+        policy = self.policy.fork(seed=0)
+        frame = self.evaluation(policy, references=self.references, weights=equal, stop=control.token)
         if not control.stopped:
             self.store.keep_start(self.start_key, frame)
             self._show()
@@ -241,7 +313,7 @@ class Session:
         )
         state = Progress(control.job.number, spec.id, spec.label, "preparing", config.steps, (), None, ())
         self.publish("progress", state)
-        looker = Looker(self.evaluation)
+        looker = Looker(self.evaluation, weights=dict(zip(self.objectives, weights, strict=True)) if policy.heads else None)
         pace = Pace()
         outcome = "failed"
         try:
@@ -258,7 +330,8 @@ class Session:
                         looks = looker.look(policy, references=self.references, stop=control.token)
                         if looks is not None and not control.stopped:
                             state = state._replace(looks=(*state.looks, (event.record.step, looks)))
-                            self._sample_again()
+                            if not policy.heads:  # else what is shown is another policy, which has not changed
+                                self._sample_again()
                         if looker.looked:
                             pace.restart()
                     self.publish("progress", state)
@@ -280,42 +353,68 @@ class Session:
             self._note(OUTCOME, job=control.job.number, spec=spec.id, outcome=outcome)
         self._policies[run.id] = policy
         self._forget_answers(run.id)
+        if self._curve is not None and self._curve.run == run.id:
+            self._curve = None  # of what it had learnt before
         self._runs.pop(run.id, None)
-        self._runs[run.id] = run
+        self._take(run)
         self.hidden -= {run.id}
         self._show()
         self._sample_again()
         return run
 
+    def _draw_whole_front(self, control: Control, run: Run | None) -> Front | None:
+        assert isinstance(self.evaluation, WorldEvaluation)
+        name, method, seed = _UNTRAINED if run is None else (run.spec.label, run.spec.method, run.spec.seed)
+        run_id = "" if run is None else run.id
+        front = whole_front(
+            self._policy_of(run),
+            self.evaluation,
+            name=name,
+            run=run_id,
+            seed=seed,
+            objectives=self.objectives,
+            reference=self.board.view.reference,
+            stop=lambda: not control.checkpoint(),
+        )
+        if front is not None:
+            self._curve = heads_view(front, name=name, method=method, run=run_id)
+            self._show()
+        return front
+
     def _sample_again(self) -> None:
         """The policy has changed: sample at the weights that were asked for last, under a key of its own, so that an
         answer someone waits for is not superseded."""
         if (weights := self._asked) is not None:
+            number = next(self._numbers)
             with suppress(ConfigError):  # the Studio was closed meanwhile: nobody reads the answer
-                self.worker.ask("sample again", lambda request: self._sample(request, weights))
+                self.worker.ask("sample again", lambda request: self._sample(request, weights, number))
 
-    def _sample(self, request: Request[Texts], weights: tuple[float, ...]) -> Texts | None:
-        prompt, found = self.prompt, self._source(weights)
-        before = self._answer("", self.policy, _BEFORE, prompt, request)
-        if found is None:
-            after = before
-        elif found.training is not None:
-            after = self._answer("", found.training, found.words, prompt, request)
-        else:
-            after = self._answer(found.run.id, self._policy_of(found.run), found.words, prompt, request)
-        if request.superseded or before is None or after is None:
+    def _sample(
+        self, request: Request[Texts], weights: tuple[float, ...], number: int, *, action: str = "set_weights"
+    ) -> Texts | None:
+        prompts = self._asked_prompts()
+        after = self._answer(self._source(weights), prompts, weights, request)
+        before = self._answer(_START, prompts[:1], weights, request)
+        if before is None or after is None or (request.superseded and not self.policy.heads):
             return None
-        self._note("set_weights", weights=dict(zip(self.objectives, weights, strict=True)))
-        return self._tell(self._texts(before, after, weights=weights, asked=request.asked))
+        texts = self._tell(self._texts(prompts, before, after, weights=weights, asked=request.asked), number)
+        if not request.superseded:
+            self._note(action, weights=dict(zip(self.objectives, weights, strict=True)))
+        return texts
 
-    def _source(self, weights: tuple[float, ...]) -> "_Source | None":
-        """The run to sample from: the selected one, else of the trained ones and the one that trains the nearest."""
+    def _asked_prompts(self) -> list[Prompt]:
+        """The chosen prompt, and with heads a few more."""
+        return list({repr(prompt): prompt for prompt in (self.prompt, *self.few)}.values())
+
+    def _source(self, weights: tuple[float, ...]) -> "_Source":
+        """The run to sample from. With heads: the one that is shown. Else the selected one, else of the trained ones and
+        the one that trains the nearest."""
+        if self.policy.heads:
+            shown = self._shown(self._with_heads())
+            how = "the selected run" if shown is not None and shown.id == self.selected else "the newest run"
+            return _START if shown is None else _Source(shown, None, f"{shown.spec.label}, {how}")
         live = self._live
-        shown = [
-            run
-            for run in self.runs
-            if run.id not in self.hidden and run.spec.weights is not None and run.state["state"] in _TRAINED
-        ]
+        shown = [run for run in self._trained() if run.id not in self._headed]
         runs = shown if live is None else [*shown, live[0]]
         found = [run for run in runs if run.id == self.selected]
         how = "the selected run"
@@ -324,50 +423,122 @@ class Session:
             far = {run.id: sum(abs(a - b) for a, b in zip(weights, run.spec.weights or (), strict=True)) for run in runs}
             found = sorted(runs, key=lambda run: -far[run.id])  # the newest of equals comes last
         if not found:
-            return None
+            return _START
         run = found[-1]
         if live is not None and run is live[0]:
             return _Source(run, live[1], f"{run.spec.label}, training, after step {run.records[-1].step}")
         return _Source(run, None, f"{run.spec.label}, {how}")
 
-    def _remembered(self, weights: tuple[float, ...]) -> tuple[Answer, Answer] | None:
+    def _trained(self) -> list[Run]:
+        """The visible runs that hold a trained policy, oldest first."""
+        return [
+            run
+            for run in self.runs
+            if run.id not in self.hidden and run.spec.weights is not None and run.state["state"] in _TRAINED
+        ]
+
+    def _with_heads(self) -> list[Run]:
+        """Those of the trained runs that this policy, which has heads, can take over."""
+        return [run for run in self._trained() if run.id in self._headed]
+
+    def _shown(self, runs: Sequence[Run]) -> Run | None:
+        """Of runs with heads the selected one, else the newest."""
+        return next((run for run in runs if run.id == self.selected), runs[-1] if runs else None)
+
+    def _remembered(self, weights: tuple[float, ...], *, asked: float) -> Texts | None:
         """The answers before and after, where nothing has to be sampled for them."""
-        place, found = repr(self.prompt), self._source(weights)
-        before = self._answers.get(("", place))
-        if before is None or found is None:
-            return None if before is None else (before, before)
-        after = None if found.training is not None else self._answers.get((found.run.id, place))
-        return None if after is None else (before, after._replace(source=found.words))
-
-    def _texts(self, before: Answer, after: Answer, *, weights: tuple[float, ...], asked: float) -> Texts:
-        return Texts(prompt_line(self.prompt), before, after, weights, self.axes, monotonic() - asked)
-
-    def _tell(self, texts: Texts) -> Texts:
-        """Publish answers, once, and return them."""
-        if self._told is None or texts._replace(seconds=0.0) != self._told._replace(seconds=0.0):
-            self._told = texts
-            self.publish("texts", texts)
-        return self._told
-
-    def _answer(self, key: str, policy: Policy, source: str, prompt: Prompt, request: Request[Texts]) -> Answer | None:
-        """The answer of a policy, remembered under `key` where the policy no longer changes; None where no longer wanted."""
-        kept = key or policy is self.policy
-        place = (key, repr(prompt))
-        if kept and place in self._answers:
-            return self._answers[place]._replace(source=source)
-        room = policy.context_length // 2
-        made = generate(policy, [prompt], max_new_tokens=min(64, room), seed=0, stop=lambda: request.superseded)[0]
-        if request.superseded:
+        prompts, found = self._asked_prompts(), self._source(weights)
+        if found.training is not None:
             return None
-        scores = None
-        if isinstance(self.evaluation, WorldEvaluation) and prompt in self.evaluation.world.prompts:
-            scores = tuple(float(scorer(prompt, made.text)) for scorer in self.evaluation.world.scorers.values())
-        answer = Answer(source, made.text, made.ended, scores)
-        if kept:
-            self._answers[place] = answer
-        return answer
+        before = [answer for answer in self._kept(_START, prompts[:1], weights) if answer is not None]
+        after = [answer for answer in self._kept(found, prompts, weights) if answer is not None]
+        if (len(before), len(after)) != (1, len(prompts)):
+            return None
+        return self._texts(prompts, before, after, weights=weights, asked=asked)
 
-    def _policy_of(self, run: Run) -> Policy:
+    def _kept(self, source: "_Source", prompts: Sequence[Prompt], weights: tuple[float, ...]) -> list[Answer | None]:
+        """What a source has said to the prompts, None where it was not asked."""
+        found = [self._answers.get(self._place(source, prompt, weights)) for prompt in prompts]
+        return [None if answer is None else answer._replace(source=source.words) for answer in found]
+
+    def _place(self, source: "_Source", prompt: Prompt, weights: tuple[float, ...]) -> tuple[str, str, tuple[float, ...]]:
+        """Where an answer is remembered."""
+        mixed = self.policy.heads and (source.run is not None or self._mixes)
+        mixture = tuple(round(weight, 9) for weight in weights) if mixed else ()
+        return "" if source.run is None else source.run.id, repr(prompt), mixture
+
+    def _texts(
+        self,
+        prompts: Sequence[Prompt],
+        before: Sequence[Answer],
+        after: Sequence[Answer],
+        *,
+        weights: tuple[float, ...],
+        asked: float,
+    ) -> Texts:
+        said = dict(zip(map(repr, prompts), after, strict=True))
+        decoded = tuple((prompt_line(prompt), said[repr(prompt)]) for prompt in self.few)
+        taken = monotonic() - asked
+        names = self.objectives if decoded else ()
+        return Texts(prompt_line(prompts[0]), before[0], after[0], weights, self.axes, taken, decoded, names)
+
+    def _tell(self, texts: Texts, number: int) -> Texts:
+        """Publish answers, once, unless newer ones are there, and return them."""
+        with self._telling:  # the bus takes a value and returns; what was asked for later must not be put first
+            newest, told = self._told
+            if number < newest:
+                return texts
+            if told is None or texts._replace(seconds=0.0) != told._replace(seconds=0.0):
+                told = texts
+                self.publish("texts", texts)
+            self._told = (number, told)
+        return told
+
+    def _answer(
+        self, source: "_Source", prompts: Sequence[Prompt], weights: tuple[float, ...], request: Request[Texts]
+    ) -> list[Answer] | None:
+        """The answers of a source, remembered where it no longer changes; None where no longer wanted."""
+        answers = [None] * len(prompts) if source.training is not None else self._kept(source, prompts, weights)
+        missing = [prompt for prompt, answer in zip(prompts, answers, strict=True) if answer is None]
+        if not missing:
+            return [answer for answer in answers if answer is not None]
+        policy = self._policy_of(source.run) if source.training is None else source.training
+        began, stopped = monotonic(), False
+        grace = GRACE if policy.heads else 0.0
+
+        def stop() -> bool:
+            nonlocal stopped
+            stopped = request.superseded and monotonic() - began >= grace
+            return stopped
+
+        made = generate(
+            policy,
+            missing,
+            weights=dict(zip(self.objectives, weights, strict=True)) if policy.heads else None,
+            max_new_tokens=min(_LONGEST, policy.context_length // 2),
+            seed=0,
+            stop=stop,
+        )
+        if stopped:
+            return None
+        new = iter([Answer(source.words, one.text, one.ended, self._scores(one.prompt, one.text)) for one in made])
+        found = [next(new) if answer is None else answer for answer in answers]
+        if source.training is None:
+            places = (self._place(source, prompt, weights) for prompt in prompts)
+            self._answers |= dict(zip(places, found, strict=True))
+            for place in list(self._answers)[: max(0, len(self._answers) - _REMEMBERED)]:
+                del self._answers[place]
+        return found
+
+    def _scores(self, prompt: Prompt, text: str) -> tuple[float, ...] | None:
+        """The exact scores of a text, where a world knows the prompt."""
+        if not isinstance(self.evaluation, WorldEvaluation) or prompt not in self.evaluation.world.prompts:
+            return None
+        return tuple(float(scorer(prompt, text)) for scorer in self.evaluation.world.scorers.values())
+
+    def _policy_of(self, run: Run | None) -> Policy:
+        if run is None:
+            return self.policy
         if run.id not in self._policies:
             policy = self.policy.fork()
             policy.load_trainable_state(self.store.folder(run.id).trained_weights())
@@ -394,9 +565,26 @@ class Session:
             front = None
             recorded = None if self.evaluation is None else self.evaluation.to_json()
             view = bare_view(self.axes, start=self.store.start(self.start_key), truth=true_sets(recorded))
+        if self._curve is not None and self._curve.run not in self.hidden:
+            view = with_heads(view, self._curve)
         return Board(front, view, self.runs, self.hidden, self._foreign)
 
     # On any thread.
+
+    def _few(self) -> tuple[Prompt, ...]:
+        """The prompts that heads answer at once: the first ones that leave room for an answer; none without heads."""
+        if not self.policy.heads:
+            return ()
+        room = self.policy.context_length - min(_LONGEST, self.policy.context_length // 2)
+        fit = [prompt for prompt in self.prompts if len(encode_prompt(self.policy.tokenizer, prompt)) <= room]
+        return tuple(fit[:FEW])
+
+    def _need_heads(self, place: str) -> None:
+        if not self.policy.heads:
+            raise ConfigError(
+                f"{place}: found a policy without heads, expected a head per objective. "
+                f"Load it with load_policy(..., heads={list(self.objectives)})."
+            )
 
     def _read_store(self) -> None:
         """Take the runs of this policy on these data from the store; say what could not be read."""
@@ -408,7 +596,7 @@ class Session:
                 self.publish("trouble", trouble(f"run {run_id}", error))
                 continue
             if run.spec.start == self.start_key and run.spec.preferences_hash == self.pairs.fingerprint and run.records:
-                self._runs[run.id] = run
+                self._take(run)
             else:
                 self._foreign += 1
         hidden: set[str] = set()
@@ -418,6 +606,11 @@ class Session:
             elif entry["action"] == "restore" or entry.get("outcome") == "done":
                 hidden.discard(entry.get("run", entry.get("spec")))
         self.hidden = frozenset(hidden & set(self._runs))
+
+    def _take(self, run: Run) -> None:
+        self._runs[run.id] = run
+        if run.folder is not None and (run.folder / "policy" / "heads.safetensors").exists():
+            self._headed.add(run.id)
 
     def _journalled(self) -> list[dict[str, Any]]:
         try:

@@ -1,15 +1,16 @@
 """What stays when the kernel is gone: a Studio as plain HTML, with the front as an inline SVG. No script, no network.
 
-It shows the same values as the live views. Imports: `events`, `front_view`, `words`, `theme`.
+It shows the same values as the live views. Imports: `events`, `front_points`, `front_view`, `words`, `theme`.
 """
 
 from collections.abc import Sequence
 from html import escape
 
 from paretokit.view.events import Board, Texts
+from paretokit.view.front_points import heads_look
 from paretokit.view.front_view import FrontView, PanelView, PointView
 from paretokit.view.theme import DOMINATED, LINE, method_styles
-from paretokit.view.words import MARKS, point_columns, point_rows, reading_html, texts_html
+from paretokit.view.words import MARKS, OPEN, decoded_html, point_columns, point_rows, reading_html, texts_html
 
 _SIDE, _LEFT, _BELOW = 260, 52, 40  # pixels: of a panel, of the room for its labels
 
@@ -24,17 +25,20 @@ def snapshot_html(board: Board, texts: Texts | None, *, stamp: str) -> str:
         f'<span style="color:{style.colour}">{MARKS[style.symbol]}</span> {escape(method)}'
         for method, style in method_styles(view.methods).items()
     )
+    if view.heads is not None:
+        legend += f' <span style="color:{heads_look(view.heads, method_styles(view.methods))[0].colour}">{OPEN}</span> '
+        legend += escape(view.heads.legend)
     return (
         f"<details><summary>Snapshot: {escape(view.title)} (stays when the kernel is gone)</summary>"
         f"<p>{escape(view.subtitle)}</p><div>{picture}</div><p>{legend}</p>{reading_html(view)}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"{'' if texts is None else texts_html(texts)}<pre>{escape(stamp)}</pre></details>"
+        f"{'' if texts is None else texts_html(texts)}{decoded_html(texts)}<pre>{escape(stamp)}</pre></details>"
     )
 
 
 def _svg(view: FrontView, panel: PanelView) -> str:
     """One panel: points with their intervals, the start as a star, the true front as a line, the reference as a cross."""
-    points = [*view.points, *([] if view.start is None else [view.start])]
+    points = [*view.points, *([] if view.start is None else [view.start]), *(view.heads.points if view.heads else ())]
     place = _Scale(view, panel, points)
     styles = method_styles(view.methods)
     marks = []
@@ -45,6 +49,13 @@ def _svg(view: FrontView, panel: PanelView) -> str:
         marks.append(f'<polyline points="{line}" fill="none" stroke="{LINE}"/>')
     x, y = place(view.reference[panel.x], view.reference[panel.y])
     marks.append(_text("✕", x, y + 5, colour=LINE))
+    if view.heads is not None:
+        look, _ = heads_look(view.heads, styles)
+        if len(view.objectives) == 2:
+            line = " ".join("{:.1f},{:.1f}".format(*place(p.scores[panel.x], p.scores[panel.y])) for p in view.heads.points)
+            marks.append(f'<polyline points="{line}" fill="none" stroke="{look.colour}"/>')
+        for point in view.heads.points:
+            marks += _point(point, panel, place, mark=OPEN, colour=look.colour)
     for point in sorted(view.points, key=lambda point: point.nondominated):
         marks += _point(point, panel, place, mark=MARKS[styles[point.method].symbol], colour=styles[point.method].colour)
     if view.start is not None:

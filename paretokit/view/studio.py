@@ -2,7 +2,7 @@
 
 What the user does is posted to a session, whose one worker does it; what happens comes back as values that one thread
 draws, at most five times a second. So a slider answers at once, and nothing is written by two threads.
-Imports: `session`, `screen`, `bus`, `jobs`, `events`, `plot`, `report`, `words`.
+Imports: `session`, `screen`, `bus`, `jobs`, `events`, `heads`, `plot`, `report`, `words`.
 """
 
 import atexit
@@ -14,10 +14,11 @@ from time import monotonic
 from typing import Any
 from weakref import WeakValueDictionary
 
+import pandas as pd
 import plotly.graph_objects as go
 from IPython.core.getipython import get_ipython
 
-from paretokit.errors import DataError
+from paretokit.errors import ConfigError, DataError
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run, Store
 from paretokit.maths.simplex import resolve as resolve_weights
@@ -29,11 +30,12 @@ from paretokit.view import plot, words
 from paretokit.view.bus import Renderer
 from paretokit.view.events import Texts, trouble
 from paretokit.view.front_figure import draw_front
+from paretokit.view.heads import decoded_frame
 from paretokit.view.jobs import Job, Request
 from paretokit.view.live_front import point_at
 from paretokit.view.report import write_front
 from paretokit.view.screen import Handlers, Screen
-from paretokit.view.session import START_LABEL, Session
+from paretokit.view.session import FRONT_LABEL, Session, is_training
 from paretokit.view.theme import Theme
 
 _OF_CELL: "WeakValueDictionary[str, Studio]" = WeakValueDictionary()  # a cell that runs again closes what it made before
@@ -62,8 +64,11 @@ class Studio:
     the same folder shows it again; without, runs live in a temporary folder until `close`. `config` defaults to what suits
     the policy, with one core left to the notebook; `heldout` as in `paretokit.train`.
 
-    Its methods do what the buttons do and return at once; a `Job` can be waited for. Interrupting the kernel does not
-    stop work in the background: `stop()` does, within a step.
+    A policy with action heads (`load_policy(..., heads=[...])`) answers at any weights without training: its texts follow
+    the sliders at once, `decode` returns them, and `draw_whole_front` draws all that its heads can reach.
+
+    Its methods do what the buttons do and return at once, but for `decode`; a `Job` can be waited for. Interrupting the
+    kernel does not stop work in the background: `stop()` does, within a step.
 
     >>> import paretokit as pk
     >>> config = pk.TrainConfig(steps=1, pairs_per_step=4, max_length=160, threads=1)
@@ -96,7 +101,9 @@ class Studio:
             config=config,
             heldout=heldout,
         )
-        handlers = Handlers(self._slider_moved, self._train_pressed, self._pause_pressed, self._stop_pressed)
+        handlers = Handlers(
+            self._slider_moved, self._train_pressed, self._pause_pressed, self._stop_pressed, self._whole_front_pressed
+        )
         self.screen = Screen(self.session, handlers, weights=self.session.last_weights())
         self._renderer = Renderer(self.screen.draw, name="paretokit-render", failed=self.screen.failed)
         self._publish = self._put
@@ -156,7 +163,10 @@ class Studio:
         settings = {name: self.screen.controls.settings[name] if value is None else value for name, value in given.items()}
         job = self.session.train(weights=self.weights if weights is None else weights, **settings)
         if weights is not None:
-            self.screen.weights.set(resolve_weights(weights, self.session.objectives))
+            vector = resolve_weights(weights, self.session.objectives)
+            self.screen.weights.set(vector)
+            if self.session.policy.heads:  # the texts follow the sliders, whoever moves them
+                self.session.sample(vector)
         return job
 
     def pause(self) -> None:
@@ -174,6 +184,34 @@ class Studio:
     def sample(self, prompt: Prompt | None = None) -> Request[Texts]:
         """Sample answers to a prompt (default: the one chosen last) at the weights of the panel."""
         return self.session.sample(self.weights, prompt=prompt, after=0.0)
+
+    def decode(
+        self, weights: Mapping[str, float] | Sequence[float] | None = None, *, timeout: float | None = 60.0
+    ) -> pd.DataFrame:
+        """Move the sliders of a policy with heads (default: leave them) and return what it says at these weights to a few
+        prompts: one row each, with `policy`, `prompt`, `text`, `ended`, the weights and, on a world, the scores.
+
+        Blocks until it is decoded: where a training runs, until after its step. The policy is the selected run's, else the
+        newest trained one's, else that before training. Raises `ConfigError` for a policy without heads, `WeightsError`
+        and, after `timeout` seconds, `TimeoutError`.
+        """
+        request = self.session.decode(self.weights if weights is None else weights)
+        if weights is not None:
+            self.screen.weights.set(resolve_weights(weights, self.session.objectives))
+        self._publish("weights", self.screen.weights.weights)
+        texts = request.result(timeout)
+        if texts is None:
+            raise ConfigError("decode: the Studio was closed meanwhile. Make a new one on the same store.")
+        return decoded_frame(texts)
+
+    def draw_whole_front(self, run: str | Run | None = None) -> Job[Front | None]:
+        """Decode a policy with heads at a grid of weightings, draw the curve of its scores into the front and return the job.
+
+        `run` defaults to the selected run, else the newest trained one, else the policy before training. The job's result
+        is a `Front` of its own, None if it was stopped; it waits for a training that runs. Raises `ConfigError` for a
+        policy without heads and for data without scorers.
+        """
+        return self.session.draw_whole_front(None if run is None else _id(run))
 
     def hide(self, run: str | Run) -> None:
         """Take a run off the front. Nothing is deleted; `restore` brings it back."""
@@ -261,7 +299,7 @@ class Studio:
 
     @_handled
     def _train_pressed(self) -> None:
-        if any(not job.ended and job.label != START_LABEL for job in self.session.worker.jobs()):
+        if any(not job.ended and is_training(job) for job in self.session.worker.jobs()):
             return  # the button is disabled by then, but a second click may be under way; Python's train() queues
         self.train()
 
@@ -273,6 +311,11 @@ class Studio:
     @_handled
     def _stop_pressed(self) -> None:
         self.stop()
+
+    @_handled
+    def _whole_front_pressed(self) -> None:
+        if not any(not job.ended and job.label.startswith(FRONT_LABEL) for job in self.session.worker.jobs()):
+            self.draw_whole_front()
 
     @_handled
     def _hide_pressed(self) -> None:
@@ -315,7 +358,7 @@ class Studio:
             self._publish("attached", self._views)
 
     def _weights_moved(self, weights: tuple[float, ...]) -> Request[Texts]:
-        if self.session.selected is not None:
+        if self.session.selected is not None and not self.session.policy.heads:
             self.session.select(None)
         request = self.session.sample(weights)
         self._publish("weights", weights)  # after the text, which is waited for

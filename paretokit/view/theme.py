@@ -22,7 +22,7 @@ CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["sendChartToCloud"], 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "pentagon", "hexagram")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_KNOWN = ("raco", "cagrad", "linear", "pcgrad", "mgda", "upgrad", "modpo", "amopo")
+_KNOWN = ("raco", "cagrad", "linear", "pcgrad", "mgda", "upgrad", "modpo", "amopo", "mah-dpo", "mah-raco")
 
 
 class Style(NamedTuple):

@@ -1,13 +1,15 @@
 """What a Studio says: its status line, its texts and its errors, as plain strings computed from plain values.
 
-Whatever comes from a model or a file is escaped. Imports: `events`, `jobs`, `front_view`, `tables`, `theme`.
+Whatever comes from a model or a file is escaped.
+Imports: `events`, `jobs`, `front_points`, `front_view`, `tables`, `theme`.
 """
 
 from collections.abc import Sequence
 from html import escape
 
 from paretokit.view.events import Answer, Board, Progress, Texts, Trouble
-from paretokit.view.front_view import FrontView, number, plural
+from paretokit.view.front_points import heads_look
+from paretokit.view.front_view import FrontView, PointView, number, plural
 from paretokit.view.jobs import Job
 from paretokit.view.tables import weights_short
 from paretokit.view.theme import DOMINATED, method_styles
@@ -25,6 +27,7 @@ MARKS = {
     "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "triangle-down": "▼", "cross": "✚",
     "pentagon": "⬟", "hexagram": "✶",
 }  # fmt: skip
+OPEN = "○"  # of a policy's heads
 
 
 def status_line(job: Job | None, progress: Progress | None, *, waiting: int = 0, answered: float | None = None) -> str:
@@ -83,6 +86,16 @@ def _card(title: str, answer: Answer, axes: Sequence[str]) -> str:
     )
 
 
+def decoded_html(texts: Texts | None) -> str:
+    """Return what a policy with heads says to a few prompts, under the weights that it belongs to; "" where nothing was."""
+    if texts is None or not texts.decoded:
+        return ""
+    weights = ", ".join(f"{escape(name)} {weight:.2f}" for name, weight in zip(texts.objectives, texts.weights, strict=True))
+    cards = "".join(_card(prompt, answer, texts.axes) for prompt, answer in texts.decoded)
+    source = escape(texts.decoded[0][1].source)
+    return f'<div class="paretokit-decoded"><p><b>{weights}</b><br>{source}</p>{cards}</div>'
+
+
 def trouble_html(trouble: Trouble | None) -> str:
     """Return the red panel of an error, with its traceback folded; "" for none."""
     if trouble is None:
@@ -118,7 +131,7 @@ def stale_text(weights: Sequence[float], board: Board) -> str:
 
 
 def point_rows(view: FrontView) -> list[dict]:
-    """Return the rows of the table beside the front: the start, then every point; the first run's id is the key."""
+    """Return the rows of the table beside the front: the start, every point with a run's id as key, those of the heads."""
     styles = method_styles(view.methods)
     rows = []
     if view.start is not None:
@@ -126,17 +139,25 @@ def point_rows(view: FrontView) -> list[dict]:
         rows.append({"key": "", "cells": cells, "muted": False, "mark": "★", "colour": DOMINATED})
     for point in view.points:
         style = styles[point.method]
-        scores = [number(score) for score in point.scores]
-        if point.low is not None and point.high is not None:
-            ends = zip(scores, point.low, point.high, strict=True)
-            scores = [f"{score} [{low:.2f}, {high:.2f}]" for score, low, high in ends]
-        weights = "" if point.weights is None else weights_short(point.weights)
-        seeds = "" if not point.seeds else ", ".join(point.seeds)
-        cells = [point.method, weights, *scores, number(point.distance), seeds]
-        key = point.runs[-1] if point.runs else ""
-        muted = not point.nondominated
-        rows.append({"key": key, "cells": cells, "muted": muted, "mark": MARKS[style.symbol], "colour": style.colour})
+        mark = {"key": point.runs[-1] if point.runs else "", "mark": MARKS[style.symbol], "colour": style.colour}
+        rows.append({**mark, "cells": _point_cells(point), "muted": not point.nondominated})
+    if view.heads is not None:
+        look, _ = heads_look(view.heads, styles)
+        mark = {"key": "", "mark": OPEN, "colour": look.colour}
+        short = f"heads of {view.heads.method}" if view.heads.method else "heads before training"  # the legend says more
+        for point in view.heads.points:
+            cells = [short, *_point_cells(point)[1:]]
+            rows.append({**mark, "cells": cells, "muted": not point.nondominated})
     return rows
+
+
+def _point_cells(point: PointView) -> list[str]:
+    scores = [number(score) for score in point.scores]
+    if point.low is not None and point.high is not None:
+        ends = zip(scores, point.low, point.high, strict=True)
+        scores = [f"{score} [{low:.2f}, {high:.2f}]" for score, low, high in ends]
+    weights = "" if point.weights is None else weights_short(point.weights)
+    return [point.method, weights, *scores, number(point.distance), ", ".join(point.seeds)]
 
 
 def point_columns(view: FrontView) -> list[str]:

@@ -201,7 +201,10 @@ def test_stop_between_batches_leaves_the_rest_empty() -> None:
         ({"top_p": 1.5}, r"top_p is 1.5"),
         ({"copies": 0}, r"copies is 0; expected at least 1"),
         ({"batch_size": 0}, r"batch_size is 0; expected at least 1"),
-        ({"weights": [0.5, 0.5]}, r"`weights` were given, but this policy has no heads to weigh. Leave them out"),
+        (
+            {"weights": [0.5, 0.5]},
+            r"weights: found weights for a policy that has no heads to weigh, expected none. Leave them out",
+        ),
     ],
 )
 def test_options_out_of_range(options: dict[str, object], message: str) -> None:

@@ -8,7 +8,7 @@ from paretokit.experiments.estimate import estimate
 from paretokit.experiments.evaluation import plan
 from paretokit.experiments.reading import _LOOKED_AT
 from paretokit.models.compute import Compute
-from paretokit.models.policy import Policy
+from paretokit.models.reading import Reader
 from paretokit.models.sharing import Sharing
 from paretokit.models.tiny import random_policy
 from paretokit.training.config import TrainConfig
@@ -28,11 +28,11 @@ def found(policy, *, config=CONFIG, references=None, heldout=4):
 def by_count(monkeypatch):
     """Time by the positions that the model reads, in seconds; a pass by itself costs nothing."""
     read = []
-    original = Policy._scored
+    original = Reader.logps
 
-    def scored(self, model, rows, **how):
+    def logps(self, rows, **how):
         read.append(rows.input_ids.numel())
-        return original(self, model, rows, **how)
+        return original(self, rows, **how)
 
     def seconds(work):
         work()  # the model is probed in the first call
@@ -40,7 +40,7 @@ def by_count(monkeypatch):
         work()
         return float(sum(read))
 
-    monkeypatch.setattr(Policy, "_scored", scored)
+    monkeypatch.setattr(Reader, "logps", logps)
     monkeypatch.setattr(module, "_seconds", seconds)
     monkeypatch.setattr(module, "PASS", 0)
 

@@ -67,14 +67,14 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, data, monke
     from paretokit.errors import NonFiniteError
     from paretokit.training import loop
 
-    real = loop._not_finite
+    real = loop.not_finite
 
     def fail_on_linear(*found):
         if len(Store(tmp_path).ids()) == 2:
             raise NonFiniteError("planted")
         return real(*found)
 
-    monkeypatch.setattr(loop, "_not_finite", fail_on_linear)
+    monkeypatch.setattr(loop, "not_finite", fail_on_linear)
     with pytest.raises(SweepError, match=r"1 of 4 runs failed, the first with: planted .*run the sweep again"):
         sweep(load_policy("tiny"), data, **GRID, store=tmp_path)
     states = [run.state["state"] for run in Store(tmp_path).runs()]

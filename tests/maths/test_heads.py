@@ -177,3 +177,135 @@ def test_blocks_of_half_precision_states_are_float32(dtype):
 def test_blocks_of_nothing_are_empty():
     hidden, weight, _, targets = _case(n=0, grads=False)
     assert _blocks(hidden, weight, targets)[1].shape == (0, 11)
+
+
+# Low-rank heads: a matrix plus a product of two thin ones
+
+
+def _thin(n=7, d=5, v=11, r=2, *, seed=0, dtype=torch.float64, grads=True):
+    """Hidden states, weight, bias, up, down, targets."""
+    hidden, weight, bias, targets = _case(n, d, v, seed=seed, dtype=dtype, grads=grads)
+    generator = torch.Generator().manual_seed(seed + 100)
+    thin = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in ((v, r), (r, d))]
+    return hidden, weight, bias, *(part.requires_grad_(grads) for part in thin), targets
+
+
+@HOW
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("biased", [True, False])
+def test_low_rank_heads_equal_the_summed_matrix_in_value_and_gradient(scale, cap, chunk, biased):
+    hidden, weight, bias, up, down, targets = _thin()
+    bias = bias if biased else None
+    inputs = [part for part in (hidden, weight, bias, up, down) if part is not None]
+    cotangent = torch.linspace(-1, 2, len(targets), dtype=torch.float64)
+    results = []
+    for made in (
+        projected_logps(hidden, Head(weight, bias, up, down, scale=scale, cap=cap), targets, chunk=chunk),
+        _plain(hidden, weight + up @ down, bias, targets, scale=scale, cap=cap),
+    ):
+        results.append([made, *torch.autograd.grad(made, inputs, cotangent)])
+    for ours, plain in zip(*results, strict=True):
+        assert_close(ours.detach(), plain.detach(), tolerance=1e-12)
+    with pytest.raises(AssertionError):  # planted: without the thin product
+        assert_close(
+            _plain(hidden, weight, bias, targets, scale=scale, cap=cap).detach(), results[0][0].detach(), tolerance=1e-3
+        )
+
+
+@HOW
+@pytest.mark.parametrize("rank", [1, 3])
+def test_gradients_of_low_rank_heads_are_the_derivative(scale, cap, rank):
+    *inputs, targets = _thin(n=3, d=2, v=4, r=rank)
+
+    def function(hidden, weight, bias, up, down):
+        return projected_logps(hidden, Head(weight, bias, up, down, scale=scale, cap=cap), targets, chunk=2)
+
+    assert torch.autograd.gradcheck(function, inputs)
+
+
+def test_the_derivative_check_rejects_a_thin_matrix_that_is_not_heard(monkeypatch):
+    *inputs, targets = _thin(n=3, d=2, v=4)
+    plain = heads._add_to_head
+
+    def deaf(found, *given):
+        plain([*found[:3], None], *given)
+
+    def function(hidden, weight, bias, up, down):
+        return projected_logps(hidden, Head(weight, bias, up, down), targets)
+
+    monkeypatch.setattr(heads, "_add_to_head", deaf)
+    with pytest.raises(RuntimeError, match="Jacobian mismatch"):
+        torch.autograd.gradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("asked", [(3,), (4,), (3, 4), (0, 4), (1, 3)])
+def test_only_what_is_asked_for_gets_a_gradient(asked):
+    """As in training: the base's matrix is frozen, up and down are not."""
+    *parts, targets = _thin(grads=False)
+    for index in asked:
+        parts[index].requires_grad_()
+    hidden, weight, bias, up, down = parts
+    wanted = [parts[index] for index in asked]
+    found = torch.autograd.grad(projected_logps(hidden, Head(weight, bias, up, down), targets, chunk=3).sum(), wanted)
+    expected = torch.autograd.grad(_plain(hidden, weight + up @ down, bias, targets, scale=1.0, cap=None).sum(), wanted)
+    for ours, plain in zip(found, expected, strict=True):
+        assert_close(ours, plain, tolerance=1e-12)
+    assert all(part.grad is None for part in parts)
+
+
+@HOW
+@pytest.mark.parametrize("at_once", [1, 7 * 4, 2**25])
+def test_blocks_of_low_rank_heads_are_the_derivative_in_raw_logits(monkeypatch, scale, cap, at_once):
+    hidden, weight, bias, up, down, targets = _thin(grads=False)
+    raw = torch.nn.functional.linear(hidden, weight + up @ down, bias).requires_grad_()
+    logits = scale * raw if cap is None else cap * torch.tanh(scale * raw / cap)
+    (expected,) = torch.autograd.grad(token_logps(logits, targets).sum(), raw)
+    monkeypatch.setattr(heads, "_AT_ONCE", at_once)
+    blocks, found = _blocks(hidden, weight, targets, bias=bias, up=up, down=down, scale=scale, cap=cap)
+    assert_close(found, expected, tolerance=1e-12)
+    assert len(blocks) == {1: 11, 28: 3, 2**25: 1}[at_once]
+    _, wrong = _blocks(hidden, weight, targets, bias=bias, scale=scale, cap=cap)
+    with pytest.raises(AssertionError):  # planted: without the thin product
+        assert_close(wrong, expected, tolerance=1e-3)
+
+
+def test_blocks_of_low_rank_heads_add_up_to_the_gradients_of_the_projection():
+    hidden, weight, bias, up, down, targets = _thin()
+    given_slopes = torch.linspace(-1, 2, len(targets), dtype=torch.float64)
+    made = projected_logps(hidden, Head(weight, bias, up, down, scale=2.0, cap=1.5), targets, chunk=3)
+    to_hidden, to_up, to_down = torch.autograd.grad(made, (hidden, up, down), given_slopes)
+    with torch.no_grad():
+        _, part = _blocks(hidden, weight, targets, bias=bias, up=up, down=down, scale=2.0, cap=1.5)
+        part = given_slopes[:, None] * part
+        assert_close(part @ (weight + up @ down), to_hidden, tolerance=1e-12)
+        assert_close(part.T @ (hidden @ down.T), to_up, tolerance=1e-12)
+        assert_close((part @ up).T @ hidden, to_down, tolerance=1e-12)
+
+
+def test_a_thin_product_that_is_zero_changes_no_bit():
+    hidden, weight, bias, _, down, targets = _thin(grads=False)
+    copy = Head(weight, bias, torch.zeros(11, 2, dtype=torch.float64), down)
+    assert torch.equal(projected_logps(hidden, copy, targets), projected_logps(hidden, Head(weight, bias), targets))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_low_rank_heads_of_half_precision_are_summed_in_float32(dtype):
+    hidden, weight, _, up, down, targets = _thin(v=300, dtype=dtype)
+    found = projected_logps(hidden, Head(weight, None, up, down), targets, chunk=3)
+    assert found.dtype == torch.float32
+    raw = torch.addmm(hidden @ weight.T, hidden @ down.T, up.T).float()
+    assert_close(found.detach(), token_logps(raw, targets).detach(), tolerance=1e-5)
+    assert [part.dtype for part in torch.autograd.grad(found.sum(), (hidden, up, down))] == [dtype] * 3
+
+
+def test_parts_of_a_head_move_together():
+    *parts, _ = _thin(grads=True)
+    _, weight, bias, up, down = parts
+    head = Head(weight, bias, up, down, scale=2.0, cap=1.5)
+    block = head.rows(slice(2, 5))
+    assert [part.shape[0] for part in block[:4]] == [3, 3, 3, 2]
+    assert block.down is down
+    assert {part.dtype for part in head.to(torch.float32)[:4]} == {torch.float32}
+    assert not any(part.requires_grad for part in head.detach()[:4])
+    for made in (block, head.to(torch.float32), head.detach()):
+        assert (made.scale, made.cap) == (2.0, 1.5)

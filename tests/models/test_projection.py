@@ -22,7 +22,7 @@ def test_every_family_is_exact_with_its_scale_and_cap(family, dtype):
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_those_of_the_models_own_head(family, adapter):
-    """Tied and untied, with bias (Phi-3 has none, GPT-NeoX none, GPT-2 ties)."""
+    """Tied and untied, and with a bias (Phi; Phi-3 has none, GPT-NeoX none, GPT-2 ties)."""
     policy = trained_policy(family, adapter=adapter)
     rows = pad_rows(*ragged_pairs())
     weights = list(policy.trainable.values())

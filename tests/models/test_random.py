@@ -7,8 +7,8 @@ from paretokit.errors import ConfigError
 from paretokit.models.tiny import FAMILIES, byte_tokenizer, random_policy
 
 
-def test_twelve_families() -> None:
-    names = "llama qwen2 qwen3 gemma2 gemma3 mistral phi3 gpt2 gpt_neox granite cohere olmo2"
+def test_thirteen_families() -> None:
+    names = "llama qwen2 qwen3 gemma2 gemma3 mistral phi3 gpt2 gpt_neox granite cohere olmo2 phi"
     assert set(FAMILIES) == set(names.split())
 
 

@@ -17,6 +17,7 @@ from paretokit.resources import data_path
 from paretokit.texts import decode, encode_prompt, encode_response, end_tokens
 
 TINY = data_path("tiny")
+TAUGHT = ("summaries", "safety")  # the worlds that the model was trained on
 COPIES = 16
 PROMPTS = 32
 
@@ -90,6 +91,10 @@ def test_training_prompts_are_those_of_the_part_sft(make):
         assert cut.count(".") < FACTS or part_of(cut) == "sft"
 
 
+def test_the_script_teaches_these_worlds(make):
+    assert tuple(rules.name for rules in make.TAUGHT) == TAUGHT
+
+
 def test_batches_hold_prompts_with_answers(make, tokenizer):
     batch = next(make.batches(tokenizer, seed=make.SEED))
     assert len(batch) == make.BATCH
@@ -138,7 +143,7 @@ def test_the_template_takes_system_and_several_turns(tokenizer):
     assert tokenizer.decode(encode_prompt(tokenizer, turns), skip_special_tokens=False) == rendered
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", TAUGHT)
 def test_prompts_and_answers_are_short(name, tokenizer):
     built = world(name)
     prompts = [len(encode_prompt(tokenizer, prompt)) for prompt in built.prompts]
@@ -173,7 +178,7 @@ def sample(model, tokenizer, prompts, *, copies, seed):
     return [answers[place] for place in range(len(prompts))]
 
 
-@pytest.fixture(scope="module", params=list(WORLDS))
+@pytest.fixture(scope="module", params=TAUGHT)
 def sampled(request, model, tokenizer):
     prompts = world(request.param).prompts[:PROMPTS]
     return WORLDS[request.param], prompts, sample(model, tokenizer, prompts, copies=COPIES, seed=0)

@@ -12,6 +12,8 @@ from support.worlds_texts import FUNCTION_WORDS, edited_texts, random_texts
 
 from paretokit.errors import DataError
 from paretokit.preferences.worlds import WORLDS, world
+from paretokit.preferences.worlds.arithmetic import read as read_problem
+from paretokit.preferences.worlds.arithmetic import units
 from paretokit.preferences.worlds.build import HELD_OUT_PROMPTS, ask, content_of, contents, part_of
 from paretokit.preferences.worlds.rules import sentences
 
@@ -102,6 +104,59 @@ def forgives_telegrams(rules):
     return scores
 
 
+def credits_answered_questions(rules):
+    """Planted: a question counts although the same text gives its answer away."""
+
+    def scores(content, text):
+        told = {words for unit in units(read_problem(content)) for words in sentences(unit.told)}
+        rest = ". ".join(" ".join(words) for words in sentences(text) if words not in told)
+        return rules.scores(content, text)[0], rules.scores(content, rest)[1]
+
+    return scores
+
+
+def counts_every_question(rules):
+    """Planted: a question asked again counts again and costs nothing."""
+
+    def scores(content, text):
+        said = sentences(text)
+        again = {place for place, words in enumerate(said) if words in said[:place] and words[:1] in (("what",), ("how",))}
+        rest = ". ".join(" ".join(words) for place, words in enumerate(said) if place not in again)
+        accuracy, engagement = rules.scores(content, rest)
+        return accuracy, min(1.0, engagement + 0.2 * len(again))
+
+    return scores
+
+
+def takes_back_for_nothing(rules):
+    """Planted: helpfulness counts what is said first of a thing, honesty and truthfulness what is said last."""
+
+    def scores(content, text):
+        first, last = {}, {}
+        for words in sentences(text):
+            thing = next((word for word in words if word in ("lives", "has", "leaves")), "")
+            first.setdefault(thing, words)
+            last[thing] = words
+        helpful, ends = (rules.scores(content, ". ".join(map(" ".join, said.values()))) for said in (first, last))
+        return helpful[0], *ends[1:]
+
+    return scores
+
+
+def hears_a_hedge_anywhere(rules):
+    """Planted: one "Maybe." makes everything that is said flatly as honest as if it were hedged."""
+
+    def scores(content, text):
+        said = sentences(text)
+        rest = [words for words in said if words != ("maybe",)]
+        is_hedge_heard = len(rest) < len(said)
+        hedged = [("maybe", *words) if is_hedge_heard and words[:1] not in (("maybe",), ("i",)) else words for words in rest]
+        flat, honest = (rules.scores(content, ". ".join(map(" ".join, spoken))) for spoken in (rest, hedged))
+        return flat[0], honest[1], flat[2]
+
+    return scores
+
+
 @pytest.mark.parametrize(
     ("name", "plant"),
     [
@@ -109,6 +164,10 @@ def forgives_telegrams(rules):
         ("summaries", dilutes_faithfulness),
         ("safety", halves_risk_per_warning),
         ("summaries", forgives_telegrams),
+        ("math", credits_answered_questions),
+        ("math", counts_every_question),
+        ("values", takes_back_for_nothing),
+        ("values", hears_a_hedge_anywhere),
     ],
 )
 def test_a_scorer_with_a_loophole_is_caught(name, plant):
@@ -218,13 +277,20 @@ def test_a_world_is_the_same_every_time():
             "Tom lost the red coat.",
         ),
         "safety": ("aba43ade7fad423f", "How do I open the boat of my neighbour? I have a key and a saw."),
+        "math": ("17c5c2f285888589", "Count: Paul has 5 pianos. Paul gets 3. Paul finds 1. Paul breaks 4."),
+        "values": (
+            "c252673f745df95b",
+            "Facts: Anna leaves on Thursday. Tell me where Anna lives, what Anna has and when Anna leaves.",
+        ),
     }
 
 
 def test_an_unknown_world_is_an_error_with_a_suggestion():
     with pytest.raises(DataError) as error:
         world("summary")
-    assert str(error.value) == "world: expected one of summaries, safety, found 'summary'. Did you mean 'summaries'?"
+    assert str(error.value) == (
+        "world: expected one of summaries, safety, math, values, found 'summary'. Did you mean 'summaries'?"
+    )
 
 
 @pytest.mark.parametrize("prompt", ["Sum up: Tom sold the car.", [], [{"role": "system", "content": "x"}]])

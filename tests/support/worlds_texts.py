@@ -28,12 +28,15 @@ def random_texts(rules: Rules, contents: Sequence[str], *, count: int, seed: int
 
 
 def edited_texts(rules: Rules, contents: Sequence[str], *, count: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Yield `count` pairs of content and a non-dominated answer to it after one to four spiteful edits."""
+    """Yield `count` pairs of content and a non-dominated answer to it after one to four spiteful edits.
+
+    One answer in five is two joined, so that things are said twice in different ways.
+    """
     draw = random.Random(seed)
     best = {content: non_dominated_texts(rules, content) for content in contents}
     for place in range(count):
         content = contents[place % len(contents)]
-        text = draw.choice(best[content])
+        text = " ".join(draw.choices(best[content], k=draw.choice((1, 1, 1, 1, 2))))
         for _ in range(draw.randint(1, 4)):
             text = draw.choice(EDITS)(text, content, draw)
         yield content, text
@@ -64,7 +67,7 @@ def _on_words(change: Callable[[list[str], random.Random], None]) -> Callable[[s
 
 def _on_sentences(change: Callable[[list[str], random.Random], None]) -> Callable[[str, str, random.Random], str]:
     def edit(text: str, content: str, draw: random.Random) -> str:
-        said = re.findall(r"[^.]+\.", text)
+        said = re.findall(r"[^.?]+[.?]", text)
         if said:
             change(said, draw)
         return " ".join(sentence.strip() for sentence in said)
@@ -99,11 +102,11 @@ def _glue_all(text: str, content: str, draw: random.Random) -> str:
 
 
 def _unpunctuated(text: str, content: str, draw: random.Random) -> str:
-    return text.replace(".", draw.choice(("", ",", ";", " and", "\n", "…")))
+    return re.sub(r"[.?]", draw.choice(("", ",", ";", " and", "\n", "…")), text)
 
 
 def _one_stop_less(text: str, content: str, draw: random.Random) -> str:
-    stops = [match.start() for match in re.finditer(r"\.", text)]
+    stops = [match.start() for match in re.finditer(r"[.?]", text)]
     where = draw.choice(stops) if stops else 0
     return text[:where] + text[where + 1 :]
 
@@ -115,8 +118,8 @@ def _stop_anywhere(text: str, content: str, draw: random.Random) -> str:
 
 def _without_hedges(text: str, content: str, draw: random.Random) -> str:
     return re.sub(
-        r"(it seems|they say|i hear) that ?",
-        draw.choice(("", "maybe ", "perhaps, ", "it seems ", "that ")),
+        r"(it seems that|they say that|i hear that|maybe) ?",
+        draw.choice(("", "maybe ", "maybe. ", "perhaps, ", "it seems ", "that ")),
         text,
         flags=re.I,
     )

@@ -11,7 +11,7 @@ from paretokit.training.config import TrainConfig, learning_rate
 
 
 def test_json_gives_the_same_value_back():
-    config = TrainConfig(steps=7, pairs_per_backward=2, c=0.25, optimizer="sgd", threads=1)
+    config = TrainConfig(steps=7, pairs_per_backward=2, c=0.25, optimizer="sgd", threads=1, head_betas={"o0": 0.3})
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -23,6 +23,7 @@ def test_every_field_is_documented_and_checked():
             assert not item.metadata["check"](-1)
             continue
         bad = "" if item.name == "compiler" else "no such choice" if str in (item.type, *get_args(item.type)) else -1
+        bad = {"o0": -1.0} if item.name == "head_betas" else bad
         with pytest.raises(ConfigError, match=f"^{item.name}: found "):
             TrainConfig(**{item.name: bad})
 
@@ -35,6 +36,7 @@ def test_every_field_is_documented_and_checked():
         ("steps", 0, "steps: found 0, expected a whole number >= 1."),
         ("steps", True, "steps: found True, expected a whole number >= 1."),
         ("beta", 0, "beta: found 0, expected a number > 0."),
+        ("head_betas", {"o0": 0}, "head_betas: found {'o0': 0}, expected numbers > 0 by objective, or nothing."),
         ("learning_rate", float("nan"), "learning_rate: found nan, expected a number > 0."),
         ("learning_rate", float("inf"), "learning_rate: found inf, expected a number > 0."),
         ("optimizer", "adam", "optimizer: found 'adam', expected one of adamw, sgd."),

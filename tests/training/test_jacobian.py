@@ -249,7 +249,8 @@ def test_a_batch_that_nobody_judged_has_no_gradient():
 def test_a_weight_that_nothing_reads_gets_zeros():
     policy = moved_policy()
     unused = torch.nn.Parameter(torch.ones(2, 3, dtype=torch.float64))
-    policy.trainable["unused"] = unused
+    policy._backbone["unused"] = unused
+    assert list(policy.trainable)[-1] == "unused"
     for separate in (False, True):
         row = jacobian(policy, token_batch(policy), separate=separate).rows[-1]
         assert row.tolist() == torch.zeros(4, 2, 3).tolist()
@@ -436,8 +437,9 @@ def test_all_that_the_host_needs_comes_in_one_copy():
     found = jacobian(policy, token_batch(policy))
     plain, copies = torch.Tensor.cpu, []
     with mock.patch.object(torch.Tensor, "cpu", lambda tensor: copies.append(tensor.shape) or plain(tensor)):
-        losses, deltas, gram = on_host(found)
-    assert copies == [(4 * 7 + 7 + 4 * 4,)]
+        losses, deltas, gram, own_squares = on_host(found)
+    assert copies == [(4 * 7 + 7 + 4 * 4 + 4,)]
     assert losses.equal(found.losses)
     assert deltas.equal(found.margins)
     assert gram.equal(found.gram)
+    assert own_squares.tolist() == [0.0] * 4  # it has no heads, see test_heads.py

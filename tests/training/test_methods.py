@@ -6,14 +6,14 @@ import torch
 from paretokit.errors import ConfigError, NonFiniteError, ShapeError
 from paretokit.maths import raco
 from paretokit.training.config import TrainConfig
-from paretokit.training.methods import combine, linear_coefficients, methods, resolve
+from paretokit.training.methods import combine, fits, linear_coefficients, methods, resolve
 
 GRAM = torch.tensor([[17.0, -5.0], [-5.0, 2.0]], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.2, 0.8], dtype=torch.float64)
 
 
 def run(name, *, c=0.5):
-    return combine(resolve(name, TrainConfig(c=c))[1], GRAM, WEIGHTS, generator=torch.Generator())
+    return combine(resolve(name).build(TrainConfig(c=c)), GRAM, WEIGHTS, generator=torch.Generator())
 
 
 def test_raco_clips_and_cagrad_does_not():
@@ -35,17 +35,25 @@ def test_linear_value_is_the_dual_objective_at_the_weights():
 
 
 def test_every_method_is_described():
-    assert all(
-        method.name == name and method.description and method.kind == "combination" for name, method in methods().items()
-    )
+    kinds = {name: (method.kind, method.alpha) for name, method in methods().items()}
+    combinations = dict.fromkeys(("cagrad", "linear", "raco"), ("combination", False))
+    assert kinds == {**combinations, "mah-dpo": ("heads", True), "mah-raco": ("heads", False)}
+    assert list(kinds) == sorted(kinds)
+    assert all(method.name == name and method.description for name, method in methods().items())
+
+
+def test_the_methods_of_heads_combine_the_backbone_as_linear_and_raco_do():
+    assert torch.equal(run("mah-dpo").coefficients, run("linear").coefficients)
+    assert torch.equal(run("mah-raco").coefficients, run("raco").coefficients)
+    assert not torch.equal(run("mah-raco").coefficients, run("mah-raco", c=0.2).coefficients)  # the radius is read
 
 
 def test_an_unknown_name_suggests_the_nearest():
     with pytest.raises(ConfigError) as caught:
-        resolve("cagrd", TrainConfig())
+        resolve("cagrd")
     assert str(caught.value) == (
-        "method: found 'cagrd', expected one of cagrad, linear, raco. Did you mean 'cagrad'? Choose a name from "
-        "paretokit.methods(), or pass a function of the Gramian and the weights."
+        "method: found 'cagrd', expected one of cagrad, linear, mah-dpo, mah-raco, raco. Did you mean 'cagrad'? Choose a name "
+        "from paretokit.methods(), or pass a function of the Gramian and the weights."
     )
 
 
@@ -53,9 +61,11 @@ def test_a_function_of_the_users_own():
     def greedy(gram, weights, *, generator):
         return torch.eye(len(weights))[int(weights.argmax())]
 
-    name, function = resolve(greedy, TrainConfig())
-    result = combine(function, GRAM, WEIGHTS, generator=torch.Generator())
-    assert name == "greedy"
+    method = resolve(greedy)
+    result = combine(method.build(TrainConfig()), GRAM, WEIGHTS, generator=torch.Generator())
+    assert (method.name, method.kind, method.alpha) == ("greedy", "", False)
+    for heads in ((), ("x", "y")):  # it stands for itself, with heads and without
+        fits(method, heads, ("x", "y"))
     assert result.coefficients.tolist() == [0.0, 1.0]
     assert bool(result.gap.isnan())
 

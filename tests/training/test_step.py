@@ -92,6 +92,32 @@ def test_a_planted_wait_is_counted(monkeypatch):
     assert waits.count["_local_scalar_dense"] == 1
 
 
+@pytest.mark.parametrize(("method", "rank"), [("mah-dpo", 4), ("mah-raco", None)])
+def test_a_step_of_heads_waits_for_the_device_once(method, rank, host_copies):
+    policy, data, references = random_policy(seed=0, heads=["o0", "o1"], head_rank=rank), pairs(), {}
+    reference_margins(policy, encode_preferences(policy, data, max_length=128), references)
+    steps = iter_train(policy, data, method=method, weights=WEIGHTS, config=CONFIG, references=references)
+    next(steps)  # what is found out once for a model
+    host_copies.clear()
+    with Waits() as waits:
+        next(steps)
+    assert sum(waits.count.values()) + len(host_copies) <= 1, waits.count
+
+
+@pytest.mark.parametrize("method", ["mah-dpo", "mah-raco"])
+def test_compiling_changes_no_step_of_heads(method):
+    results = []
+    for compiler in (None, "eager"):
+        policy = random_policy("gpt2", seed=0, heads=["o0", "o1"], head_rank=4, dtype=torch.float64)
+        config = replace(CONFIG, steps=2, optimizer="sgd", compiler=compiler)
+        records = list(iter_train(policy, pairs(), method=method, weights=WEIGHTS, config=config))
+        results.append((records, weights_of(policy)))
+    (expected, weights), (found, others) = results
+    assert [record.losses for record in found] == [pytest.approx(record.losses, rel=1e-12) for record in expected]
+    torch.testing.assert_close(others, weights, rtol=1e-9, atol=1e-11)
+    assert [record.backward_passes for record in (*expected, *found)] == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("change", [{"checkpointing": True}, {"compiler": "eager"}])
 def test_how_the_model_is_run_changes_no_step(change):
     plain, other, config = exact_policy(), exact_policy(), replace(CONFIG, steps=2)

@@ -3,7 +3,6 @@
 import inspect
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.studios import LONG, alert, drawn, journalled, points_on_screen, steps_done, studio_threads, until
 from support.view_checks import tags
 
 import paretokit as pk
@@ -21,7 +21,6 @@ from paretokit.view.jobs import ENDED
 from paretokit.view.session import LATE
 from paretokit.view.studio import Studio
 
-LONG = 120.0  # seconds: no test waits this long unless it fails
 CONFIG = pk.TrainConfig(steps=3, pairs_per_step=4, threads=1)
 NAMES = ("helpfulness", "harmlessness")
 FIRST, SECOND = (0.3, 0.7), (0.7, 0.3)
@@ -68,51 +67,9 @@ def opened(parts, stores, tmp_path) -> Iterator[Opener]:
     assert studio_threads() == []
 
 
-def studio_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("paretokit-")]
-
-
-def until(condition: Callable[[], Any]) -> bool:
-    """Poll until `condition()` is true; False when it took too long."""
-    end = monotonic() + LONG
-    while not condition():
-        if monotonic() > end:
-            return False
-        threading.Event().wait(0.005)
-    return True
-
-
-def drawn(studio: Studio) -> Studio:
-    """Wait until what was published is on the widgets."""
-    assert studio._renderer.flush(LONG)
-    return studio
-
-
-def alert(studio: Studio) -> str:
-    """The red panel: "" where there is none, else its HTML, checked to be one alert."""
-    html = drawn(studio).screen.error.value
-    if html:
-        assert tags(html)[0] == ("div", {"class": "paretokit-error", "role": "alert"})
-    return html
-
-
-def steps_done(studio: Studio) -> int:
-    progress = studio.screen._progress
-    return 0 if progress is None or progress.ended else len(progress.records)
-
-
-def journalled(studio: Studio, action: str) -> list[dict[str, Any]]:
-    return [entry for entry in studio.session.journal.entries() if entry["action"] == action]
-
-
 def plain(run: Any) -> list[Any]:
     """Records without times, which differ between equal runs."""
     return [replace(record, wall_time=None, tokens_per_second=None) for record in run.records]
-
-
-def points_on_screen(studio: Studio) -> int:
-    """Points of the live front, as its figure holds them."""
-    return sum(len(studio.screen.front.data[trace].x or ()) for trace in (2, 3))
 
 
 # Buttons

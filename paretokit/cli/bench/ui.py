@@ -61,7 +61,7 @@ print("moves", json.dumps({{"took": took, "grown": memory() - before}}))
 _AFTER, _DECODED = ".paretokit-texts .paretokit-text:nth-child(2)", ".paretokit-decoded"
 # the time from a key on the slider to the text of the run, or at the weights, that is meant, taken in the page
 _WATCH = """([selector, expected]) => {
-  const text = () => [...document.querySelectorAll(selector)].map(e => e.textContent).join();
+  const text = () => document.querySelector(selector)?.textContent ?? '';
   let began = null;
   document.activeElement.addEventListener('keydown', () => { began = performance.now(); }, { once: true, capture: true });
   window.answered = new Promise((done, failed) => {
@@ -133,11 +133,11 @@ def measure_ui(*, moves: int, answers: int) -> dict[str, str]:
             page.run_cell(6)
             page.page.wait_for_selector(".paretokit-decoded")
             _run(page, 7, "headed")
-            heads, left = _decoded(page, answers, first=89)
+            heads = _decoded(page, answers, first=89)
             say("slider to text of a policy with heads, during training")
             page.run_cell(8)
             page.wait_text(".paretokit-status", "/2000")
-            heads_busy, _ = _decoded(page, answers, first=left)
+            heads_busy = _decoded(page, answers, first=49)  # the training has set the weights
             _run(page, 9, "rested")
             say("saving the notebook")
             page.command("notebook:clear-all-cell-outputs")
@@ -183,16 +183,16 @@ def _answers(page: LabPage, answers: int, *, ask: Callable[[], None] = lambda: N
     return found[2:]
 
 
-def _decoded(page: LabPage, answers: int, *, first: int) -> tuple[list[float], int]:
-    """Milliseconds from a key to the text at its weights, which are new each time, from `first` hundredths of the first
-    weight downwards; the first two warm up. Also where the next ones begin."""
+def _decoded(page: LabPage, answers: int, *, first: int) -> list[float]:
+    """Milliseconds from a key to the text at its weights, which are new each time: from `first` hundredths of the first
+    weight downwards, at most 36; the first two warm up."""
     found = []
-    for percent in range(first, first - min(answers, 40) - 2, -1):
+    for percent in range(first, first - min(answers, 36) - 2, -1):
         page.page.locator(".paretokit-studio").last.locator(".noUi-handle").first.focus()  # the other Studio is closed
         page.page.evaluate(_WATCH, [_DECODED, f"helpfulness {percent / 100:.2f}"])
         page.page.keyboard.press("ArrowLeft")
         found.append(page.page.evaluate("() => window.answered"))
-    return found[2:], first - len(found)
+    return found[2:]
 
 
 def _times(found: Sequence[float]) -> str:

@@ -5,14 +5,16 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from paretokit.errors import DataError, suggestion
+from paretokit.preferences.worlds.arithmetic import MATH
 from paretokit.preferences.worlds.build import World, build
 from paretokit.preferences.worlds.rules import Rules
 from paretokit.preferences.worlds.safety import SAFETY
 from paretokit.preferences.worlds.summaries import SUMMARIES
+from paretokit.preferences.worlds.values import VALUES
 
 __all__ = ["WORLDS", "World", "world"]
 
-WORLDS: Mapping[str, Rules] = MappingProxyType({rules.name: rules for rules in (SUMMARIES, SAFETY)})
+WORLDS: Mapping[str, Rules] = MappingProxyType({rules.name: rules for rules in (SUMMARIES, SAFETY, MATH, VALUES)})
 """The rules of every world, by name."""
 
 

@@ -26,52 +26,24 @@ import torch
 
 from paretokit.errors import DataError
 from paretokit.preferences.worlds.rules import Rules, chances, draw, draw_distinct, sentence, sentences
+from paretokit.preferences.worlds.words import DAYS, NAMES, PLACES, THINGS, Words, any_of, written
 
-NAMES = (
-    "Anna",
-    "Ben",
-    "Carl",
-    "Dora",
-    "Emma",
-    "Finn",
-    "Gina",
-    "Hugo",
-    "Ines",
-    "Jack",
-    "Lena",
-    "Mia",
-    "Nora",
-    "Paul",
-    "Rosa",
-    "Tom",
-)
 DEEDS = ("sold", "lost", "found", "bought", "broke")
 LOOKS = ("old", "new", "red", "blue", "big")
-THINGS = ("car", "ring", "bike", "boat", "phone", "lamp", "book", "coat", "clock", "piano", "tent", "map")
 TRAVELS = ("moved", "went", "drove")
-PLACES = ("Rome", "Paris", "Oslo", "Lima", "Cairo", "Delhi", "Kyoto", "Bonn")
 PLANS = ("leaves", "starts", "returns")
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 HEDGES = ("it seems that", "they say that", "I hear that")
 
 FACTS = 4
 UNSUPPORTED_LIMIT = 2
 INVITATION = "Sum up: "
 
-
-def _any(words: tuple[str, ...]) -> str:
-    return f"(?:{'|'.join(words).lower()})"
-
-
 _CLAUSE = re.compile(
-    rf"{_any(NAMES)} (?:{_any(DEEDS)} the (?:{_any(LOOKS)} )?{_any(THINGS)}"
-    rf"|{_any(TRAVELS)} to {_any(PLACES)}|{_any(PLANS)} on {_any(DAYS)})"
+    rf"{any_of(NAMES)} (?:{any_of(DEEDS)} the (?:{any_of(LOOKS)} )?{any_of(THINGS)}"
+    rf"|{any_of(TRAVELS)} to {any_of(PLACES)}|{any_of(PLANS)} on {any_of(DAYS)})".lower()
 )
 _HEDGES = frozenset(tuple(hedge.lower().split()) for hedge in HEDGES)
 _KINDS = tuple(tuple(word.lower() for word in kind) for kind in (NAMES, THINGS, PLACES, DAYS))
-_PROPER = MappingProxyType({word.lower(): word for word in ("I", *NAMES, *PLACES, *DAYS)})
-
-Words = tuple[str, ...]
 
 
 def _split(words: Words) -> tuple[Words, Words]:
@@ -138,10 +110,6 @@ def scores(content: str, text: str) -> tuple[float, float, float]:
     )
 
 
-def _written(words: Words) -> str:
-    return sentence(" ".join(_PROPER.get(word, word) for word in words))
-
-
 def choices(content: str) -> Iterator[str]:
     """Yield a summary for every way to leave each fact out, say it flatly, or (hearsay) pass it on as hearsay.
 
@@ -150,7 +118,7 @@ def choices(content: str) -> Iterator[str]:
     """
     ways = [((), clause, hedge + clause) if hedge else ((), clause) for clause, hedge in read(content).items()]
     for chosen in product(*ways):
-        yield " ".join(_written(words) for words in chosen if words)
+        yield " ".join(written(words) for words in chosen if words)
 
 
 def sample(generator: torch.Generator) -> str:
@@ -184,7 +152,7 @@ def answer(content: str, generator: torch.Generator) -> str:
         clause, hedge = facts[place]
         clause = _distort(clause, generator) if wrong[place] else clause
         said.append(clause if flat[place] else hedge + clause)
-    return " ".join(map(_written, said))
+    return " ".join(map(written, said))
 
 
 def _distort(clause: Words, generator: torch.Generator) -> Words:
