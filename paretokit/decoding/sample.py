@@ -151,17 +151,16 @@ def _mixtures(
     policy: Policy | Soup | LogitMixture, weights: Weights | Sequence[Weights] | None, *, count: int, extrapolate: bool
 ) -> list[tuple[float, ...]]:
     """The weights of each prompt."""
-    each = list(weights) if isinstance(weights, Sequence) and any(not isinstance(part, Real) for part in weights) else None
-    if each is None:
+    if weights is None or isinstance(weights, Mapping) or any(isinstance(part, Real) for part in weights):
         return [policy.mixture(weights, extrapolate=extrapolate, place="generate: weights")] * count  # type: ignore[arg-type]
-    if len(each) != count:
+    if len(weights) != count:
         raise WeightsError(
-            f"generate: weights: found {len(each)} weightings for {count} prompts, expected one, or one for each prompt. "
+            f"generate: weights: found {len(weights)} weightings for {count} prompts, expected one, or one for each prompt. "
             "Repeat the prompts for further weightings."
         )
     return [
         policy.mixture(one, extrapolate=extrapolate, place=f"generate: weights of prompt {index}")  # type: ignore[arg-type]
-        for index, one in enumerate(each)
+        for index, one in enumerate(weights)
     ]
 
 

@@ -176,6 +176,10 @@ class Policy:
         base read again from its source. Otherwise a policy with heads needs `head`, the name of one, or `weights` to mix
         them by. Batches are made of responses of like length; the order is that of the input.
         """
+        if reference and (head is not None or weights is not None):
+            raise ConfigError(
+                "reference: found a head or weights as well, expected neither: the base has no heads. Leave them out."
+            )
         if reference and isinstance(self.model, PeftModel):
             with lora.switched_off(self.model):
                 return self.reader.sums(prompts, responses, batch_size=batch_size)

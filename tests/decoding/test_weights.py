@@ -329,3 +329,7 @@ def test_weights_and_heads_go_together() -> None:
         f"generate: weights: found none for a policy with the heads {', '.join(NAMES)}, expected one weight for each. Pass "
         "weights that sum to 1."
     )
+
+
+def test_no_prompts_with_no_weightings_are_no_answers():
+    assert generate(random_policy(heads=["kind", "short"]), [], weights=[]) == []

@@ -794,3 +794,10 @@ def test_heads_are_one_kind_and_copied_apart() -> None:
         copied.parts["help"]["A"] += 1
     assert copied.scorers["help"].head(torch.zeros(1, 32, dtype=torch.float64)).up.any()  # its own weights are read
     assert not bank.scorers["help"].head(torch.zeros(1, 32, dtype=torch.float64)).up.any()
+
+
+@pytest.mark.parametrize("asked", [{"head": "kind"}, {"weights": [0.5, 0.5]}])
+def test_the_base_is_not_asked_for_a_head(asked):
+    policy = random_policy(heads=["kind", "short"])
+    with pytest.raises(ConfigError, match=r"^reference: found a head or weights as well, expected neither"):
+        policy.ids_logps([[1]], [[2]], reference=True, **asked)

@@ -15,6 +15,7 @@ from typing import Any
 
 from paretokit.cli import options as shared
 from paretokit.cli.browser import LabPage, browser, lab_server, write_notebook
+from paretokit.errors import ModelError
 
 _MAKE = """
 import json, time, paretokit as pk
@@ -162,7 +163,10 @@ def _run(page: LabPage, index: int, text: str) -> str:
     """Run a cell and return the line of its output that begins with `text`."""
     page.run_cell(index)
     selector = ".jp-OutputArea-output pre"
-    page.wait_text(selector, text, timeout=300)
+    try:
+        page.wait_text(selector, text, timeout=120)
+    except Exception as error:  # a cell that raised, or was never run: say what the page shows
+        raise ModelError(f"bench ui: cell {index} has not printed {text!r} within 120 s. {page.outline()}") from error
     outputs: Sequence[Any] = page.page.locator(selector).all_inner_texts()
     return next(found for found in outputs if text in found)
 
