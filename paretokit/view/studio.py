@@ -186,7 +186,7 @@ class Studio:
         return self.session.sample(self.weights, prompt=prompt, after=0.0)
 
     def decode(
-        self, weights: Mapping[str, float] | Sequence[float] | None = None, *, timeout: float | None = 60.0
+        self, *, weights: Mapping[str, float] | Sequence[float] | None = None, timeout: float | None = 60.0
     ) -> pd.DataFrame:
         """Move the sliders of a policy with heads (default: leave them) and return what it says at these weights to a few
         prompts: one row each, with `policy`, `prompt`, `text`, `ended`, the weights and, on a world, the scores.
@@ -204,7 +204,7 @@ class Studio:
             raise ConfigError("decode: the Studio was closed meanwhile. Make a new one on the same store.")
         return decoded_frame(texts)
 
-    def draw_whole_front(self, run: str | Run | None = None) -> Job[Front | None]:
+    def draw_whole_front(self, *, run: str | Run | None = None) -> Job[Front | None]:
         """Decode a policy with heads at a grid of weightings, draw the curve of its scores into the front and return the job.
 
         `run` defaults to the selected run, else the newest trained one, else the policy before training. The job's result

@@ -164,7 +164,7 @@ def test_the_selected_run_stays_selected_while_a_slider_moves(opened):
 
 def test_decode_returns_what_is_shown(opened):
     studio = opened()
-    frame = studio.decode(FIRST)
+    frame = studio.decode(weights=FIRST)
     assert frame["text"].tolist() == said(studio) == expected(studio.runs[-1].load(), studio, FIRST)
     assert frame["weight_helpfulness"].tolist() == [0.3] * 3
     assert [tuple(row) for row in frame[list(NAMES)].to_numpy()] == [a.scores for _, a in studio.texts.decoded]
@@ -174,9 +174,9 @@ def test_decode_returns_what_is_shown(opened):
     assert journalled(studio, "decode")[-1]["weights"] == by_name(FIRST)
     assert studio.decode()["text"].tolist() == frame["text"].tolist()
     with pytest.raises(WeightsError, match=r"found the sum 1\.1"):
-        studio.decode((0.5, 0.6))
+        studio.decode(weights=(0.5, 0.6))
     with pytest.raises(WeightsError, match="expected a finite number >= 0"):
-        studio.decode((1.5, -0.5))  # outside of the simplex nothing is decoded here
+        studio.decode(weights=(1.5, -0.5))  # outside of the simplex nothing is decoded here
     assert studio.weights == by_name(FIRST)
 
 
@@ -215,8 +215,8 @@ def gated(opened, monkeypatch):
     """A Studio at rest, the gate that its decodings go through, and the weights of the texts that it publishes."""
     studio = opened()
     studio.wait(LONG)
-    studio.decode(FIRST)
-    studio.decode(SECOND)
+    studio.decode(weights=FIRST)
+    studio.decode(weights=SECOND)
     gate, told = Gate(), []
     monkeypatch.setattr(sessions, "generate", gate)
     put = studio._publish
@@ -307,7 +307,7 @@ def test_a_slider_is_answered_from_the_finished_run_while_another_trains(opened)
     studio.screen.weights.sliders[0].value = 0.42
     assert until(lambda: "texts 0.42" in happened)
     assert not job.ended
-    frame = studio.decode((0.1, 0.9))  # from code as well
+    frame = studio.decode(weights=(0.1, 0.9))  # from code as well
     assert not job.ended
     assert frame["text"].tolist() == expected(finished.load(), studio, (0.1, 0.9))
     assert set(frame["policy"]) == {"mah-raco 0.70/0.30, the newest run"}
@@ -323,7 +323,7 @@ def test_a_slider_is_answered_from_the_finished_run_while_another_trains(opened)
     assert happened.index("texts 0.42") < happened.index("stopped")
     assert (run.state["state"], run.scores) == ("stopped", None)
     studio.wait(LONG)
-    frame = studio.decode((0.1, 0.9))  # what was learnt is kept, and now it is the newest
+    frame = studio.decode(weights=(0.1, 0.9))  # what was learnt is kept, and now it is the newest
     assert set(frame["policy"]) == {"mah-dpo 0.50/0.50, the newest run"}
     assert frame["text"].tolist() == expected(studio.session._policies[run.id], studio, (0.1, 0.9))
     assert alert(studio) == ""
@@ -382,7 +382,7 @@ def test_the_button_draws_the_front_of_the_newest_run(opened):
 
 def test_its_result_is_a_front_with_the_scores_of_each_weighting(opened):
     studio = opened()
-    front = studio.draw_whole_front(studio.runs[0]).result()
+    front = studio.draw_whole_front(run=studio.runs[0]).result()
     assert isinstance(front, Front)
     assert [tuple(row) for row in front.points[[f"weight_{name}" for name in NAMES]].to_numpy()] == weightings(2)
     policy, evaluation = studio.runs[0].load(), studio.session.evaluation.quick()
@@ -423,12 +423,12 @@ def test_a_front_is_stopped_within_a_token_and_a_slider_is_answered_meanwhile(op
 def test_the_curve_goes_with_its_run(opened):
     studio = opened()
     run = studio.runs[0]
-    studio.draw_whole_front(run.id).result()
+    studio.draw_whole_front(run=run.id).result()
     studio.hide(run)
     studio.wait(LONG)
     assert curve_on_screen(drawn(studio)) == 0
     with pytest.raises(ConfigError, match="found no trained heads that are visible in run"):
-        studio.draw_whole_front(run)
+        studio.draw_whole_front(run=run)
     studio.restore(run)
     studio.wait(LONG)
     assert curve_on_screen(drawn(studio)) == 11
@@ -439,7 +439,7 @@ def test_the_curve_goes_with_its_run(opened):
     studio.wait(LONG)
     assert curve_on_screen(drawn(studio)) == 0
     with pytest.raises(StoreError, match="found no run 'nobody' in this Studio"):
-        studio.draw_whole_front("nobody")
+        studio.draw_whole_front(run="nobody")
 
 
 def test_before_training_all_weightings_say_the_same(opened):
@@ -461,7 +461,7 @@ def test_without_scorers_the_button_says_why_it_is_off(parts, tmp_path):
             studio.draw_whole_front()
         run = studio.train(weights=FIRST).result()  # all else works
         assert run.scores is not None
-        frame = studio.decode(SECOND)
+        frame = studio.decode(weights=SECOND)
         assert "helpfulness" not in frame.columns
         assert len(frame) == len(studio.session.prompts[:3])
         studio.wait(LONG)
@@ -476,7 +476,7 @@ def test_without_scorers_the_button_says_why_it_is_off(parts, tmp_path):
 
 def test_a_second_studio_says_what_the_first_one_said(opened):
     studio = opened()
-    studio.decode((0.2, 0.8))
+    studio.decode(weights=(0.2, 0.8))
     texts, points = said(studio), studio.front.points
     studio.close()
     again = opened()
@@ -493,9 +493,9 @@ def test_runs_of_the_other_kind_of_policy_are_seen_and_not_decoded(opened):
     studio = opened("mixed")
     (heads, raco) = studio.runs
     assert [run.spec.method for run in studio.runs] == ["mah-dpo", "raco"]
-    assert set(studio.decode(FIRST)["policy"]) == {"mah-dpo 0.30/0.70, the newest run"}
+    assert set(studio.decode(weights=FIRST)["policy"]) == {"mah-dpo 0.30/0.70, the newest run"}
     studio.select(raco)
-    assert set(studio.decode(FIRST)["policy"]) == {"mah-dpo 0.30/0.70, the newest run"}
+    assert set(studio.decode(weights=FIRST)["policy"]) == {"mah-dpo 0.30/0.70, the newest run"}
     assert studio.draw_whole_front().result() is not None
     assert studio.session.board.view.heads.run == heads.id
     assert len(studio.front.points) == 2
@@ -510,8 +510,8 @@ def test_runs_of_the_other_kind_of_policy_are_seen_and_not_decoded(opened):
 
 def test_the_journal_replays_on_a_studio(opened):
     studio = opened()
-    studio.decode(FIRST)
-    studio.draw_whole_front(studio.runs[0]).result()
+    studio.decode(weights=FIRST)
+    studio.draw_whole_front(run=studio.runs[0]).result()
     studio.hide(studio.runs[0])
     called = []
 
@@ -530,6 +530,6 @@ def test_the_journal_replays_on_a_studio(opened):
 def test_the_policy_that_was_given_is_not_changed(opened, parts):
     studio = opened("measured")
     studio.train(weights=FIRST, steps=1).result()
-    studio.decode(SECOND)
+    studio.decode(weights=SECOND)
     studio.draw_whole_front().result()
     assert parts[0].at_base()

@@ -72,13 +72,14 @@ def _training(settings: Settings) -> Iterator[Row]:
 
 def _memory(settings: Settings) -> Row:
     """Bytes of weights: the same in every turn."""
-    sides = []
-    for rank in (16, None):
-        policy = load_policy(settings.name, adapter="none", heads=HEADS, head_rank=rank, device="cpu")
-        size = sum(weight.numel() * weight.element_size() for weight in policy.trainable.values()) / 2**20
-        sides.append((size,))
     what = f"memory of {len(HEADS)} low-rank heads, {settings.title}"
-    return Row("heads", what, "full heads", Goal("cost", 1), Paired(*sides), "MiB", "rank 16", settings.comparable)
+    found = settings.compare(what, partial(_size, settings.name, 16), partial(_size, settings.name, None), repeats=1, warmup=0)
+    return Row("heads", what, "full heads", Goal("cost", 1), found, "MiB", "rank 16", settings.comparable)
+
+
+def _size(name: str, rank: int | None) -> float:
+    policy = load_policy(name, adapter="none", heads=HEADS, head_rank=rank, device="cpu")
+    return sum(weight.numel() * weight.element_size() for weight in policy.trainable.values()) / 2**20
 
 
 def _move(policy: Policy) -> None:
