@@ -86,20 +86,11 @@ def outlook(options: argparse.Namespace) -> Outlook:
         from paretokit.experiments.memory import memory_estimate
         from paretokit.experiments.reading import how_read
         from paretokit.experiments.reference_store import reference_store
-        from paretokit.models.load import load_policy
         from paretokit.preferences.read import read_preferences
         from paretokit.training.loop import compute_of
-        from paretokit.training.methods import heads_for, resolve
 
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
-        method = resolve(options.method)
-        policy = load_policy(
-            options.policy,
-            adapter=options.adapter,
-            heads=heads_for(method, preferences.objectives),
-            head_rank=options.head_rank or None,
-            seed=config.seed,
-        )
+        policy = shared.policy(options, preferences.objectives, seed=config.seed)
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
         return Outlook(

@@ -6,7 +6,7 @@ Imports: `errors`, `training.config`; rich on use.
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
@@ -15,6 +15,8 @@ from paretokit.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from paretokit.models.policy import Policy
 
 
 def names(text: str) -> list[str]:
@@ -88,6 +90,15 @@ def config(options: argparse.Namespace) -> TrainConfig:
 
     given = {item.name: getattr(options, item.name, None) for item in fields(TrainConfig)}
     return preset(options.policy).replace(**{name: value for name, value in given.items() if value is not None})
+
+
+def policy(options: argparse.Namespace, objectives: Sequence[str], *, seed: int) -> "Policy":
+    """Return the policy that the options ask for, with the heads that their method needs for these objectives."""
+    from paretokit.models.load import load_policy
+    from paretokit.training.methods import heads_for, resolve
+
+    heads = heads_for(resolve(options.method), objectives)
+    return load_policy(options.policy, adapter=options.adapter, heads=heads, head_rank=options.head_rank or None, seed=seed)
 
 
 def output() -> "Console":

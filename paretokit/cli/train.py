@@ -40,23 +40,15 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.experiments.store import Store
         from paretokit.experiments.train import train
         from paretokit.maths.simplex import resolve
-        from paretokit.models.load import load_policy
         from paretokit.preferences.read import read_preferences
         from paretokit.training.encode import length_limit
         from paretokit.training.loop import compute_of
-        from paretokit.training.methods import heads_for
         from paretokit.training.methods import resolve as resolve_method
 
-        method = resolve_method(options.method)
+        resolve_method(options.method)
         preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
         resolve(weights, preferences.objectives, place="--weights")
-        policy = load_policy(
-            options.policy,
-            adapter=options.adapter,
-            heads=heads_for(method, preferences.objectives),
-            head_rank=options.head_rank or None,
-            seed=config.seed,
-        )
+        policy = shared.policy(options, preferences.objectives, seed=config.seed)
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
     console.print(str(preferences.report(policy.tokenizer, length_limit(policy, config.max_length))), markup=False)
