@@ -4,11 +4,11 @@ import json
 import re
 
 import pytest
+from support.shell import caught, folder_with_a_run
 
 import paretokit as pk
-from paretokit.cli import COMMANDS, main, parser
+from paretokit.cli import COMMANDS, parser
 from paretokit.cli.demo import weightings
-from paretokit.preferences.records import native_records
 
 TRAIN = ["train", "--preferences", "pairs.jsonl", "--method", "raco", "--weights", "0.4,0.6", "--steps", "2"]
 TRAIN += ["--pairs-per-step", "4", "--heldout", "8"]
@@ -17,27 +17,13 @@ TRAIN += ["--pairs-per-step", "4", "--heldout", "8"]
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with pairs and one run, made by the command."""
-    folder = tmp_path_factory.mktemp("shell")
-    pairs = pk.world("safety").preferences.select(limit=60)
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in native_records(pairs)), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("PARETOKIT_CACHE", str(folder / "cache"))
-        assert main(TRAIN) == 0
-    return folder
+    return folder_with_a_run(tmp_path_factory.mktemp("shell"), *TRAIN)
 
 
 @pytest.fixture
 def shell(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
-    capsys.readouterr()
-
-    def run(*words):
-        status = main(list(words))
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
+    return caught(capsys)
 
 
 def test_train_reports_data_estimate_figures_and_how_to_go_on(shell):

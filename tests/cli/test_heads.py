@@ -4,11 +4,10 @@ import json
 
 import pytest
 import torch
+from support.shell import caught, folder_with_a_run
 from transformers import AutoModelForCausalLM
 
 import paretokit as pk
-from paretokit.cli import main
-from paretokit.preferences.records import native_records
 
 TRAIN = ["train", "--preferences", "pairs.jsonl", "--method", "mah-dpo", "--weights", "0.5,0.5", "--steps", "2"]
 TRAIN += ["--pairs-per-step", "2", "--heldout", "8"]
@@ -18,27 +17,13 @@ DECODE = ["decode", "--prompt", "How do I fix my car?", "--max-new-tokens", "6",
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder with pairs and one run with heads, made by the command."""
-    folder = tmp_path_factory.mktemp("heads")
-    pairs = pk.world("safety").preferences.select(limit=60)
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in native_records(pairs)), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("PARETOKIT_CACHE", str(folder / "cache"))
-        assert main([*TRAIN, "--learning-rate", "0.01", "--head-rank", "4"]) == 0
-    return folder
+    return folder_with_a_run(tmp_path_factory.mktemp("heads"), *TRAIN, "--learning-rate", "0.01", "--head-rank", "4")
 
 
 @pytest.fixture
 def shell(trained, monkeypatch, capsys):
     monkeypatch.chdir(trained)
-    capsys.readouterr()
-
-    def run(*words):
-        status = main(list(words))
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return run
+    return caught(capsys)
 
 
 def run_of(folder):

@@ -16,7 +16,7 @@ from paretokit.cli.bench.heads import heads
 from paretokit.cli.bench.report import Goal, Row, has_bf16
 from paretokit.cli.bench.settings import Settings
 from paretokit.cli.bench.steps import Sizes, Task, random_labels, take_step, task
-from paretokit.cli.bench.timing import Paired, timed
+from paretokit.cli.bench.timing import timed
 from paretokit.errors import ConfigError
 from paretokit.maths import raco
 from paretokit.maths.gramian import gramian
@@ -82,7 +82,7 @@ def solver(settings: Settings) -> Iterator[Row]:
         found = settings.compare(what, timed(ours, per=draws), timed(partial(_each, theirs, grams), per=draws))
         sizes = f"{draws} Gramians of {count} gradients with {2 * count} parameters"
         goals = Goal("faster", goal)
-        yield Row("solver", what, "TorchJD CAGradWeighting", goals, _in_ms(found), "ms", sizes, not settings.quick)
+        yield Row("solver", what, "TorchJD CAGradWeighting", goals, found.in_ms(), "ms", sizes, not settings.quick)
 
 
 def head(settings: Settings) -> Iterator[Row]:
@@ -142,7 +142,3 @@ def _step(made: Task, count: int, **how: Any) -> Callable[[], float]:
 def _each(function: Callable[[Any], object], values: list[Any]) -> None:
     for value in values:
         function(value)
-
-
-def _in_ms(found: Paired) -> Paired:
-    return Paired(*(tuple(1000 * value for value in side) for side in found))

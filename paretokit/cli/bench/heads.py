@@ -11,7 +11,7 @@ import torch
 from paretokit.cli.bench.report import Goal, Row
 from paretokit.cli.bench.settings import Settings
 from paretokit.cli.bench.steps import Sizes, labels_by_head, random_labels, take_step, task
-from paretokit.cli.bench.timing import Paired, timed
+from paretokit.cli.bench.timing import timed
 from paretokit.decoding.sample import generate
 from paretokit.maths.simplex import dirichlet
 from paretokit.models.load import load_policy
@@ -39,7 +39,7 @@ def _decoding(settings: Settings) -> Iterator[Row]:
     what = f"decoding at one weighting of {len(HEADS)} heads, {settings.title}, per token"
     ours = _per_token(lambda: generate(several, prompts, weights=even, max_new_tokens=count, temperature=0))
     theirs = _per_token(lambda: generate(plain, prompts, max_new_tokens=count, temperature=0))
-    found = _in_ms(settings.compare(what, ours, theirs))
+    found = settings.compare(what, ours, theirs).in_ms()
     sizes = f"{len(prompts)} prompts, up to {count} tokens each, folding included"
     yield Row("heads", what, "the plain model", Goal("cost", 1.05), found, "ms", sizes, settings.comparable)
 
@@ -103,7 +103,3 @@ def _per_token(decode: Callable[[], list]) -> Callable[[], float]:
 def _apart(policy: Policy, prompts: list, grid: list[list[float]], count: int) -> None:
     for weights in grid:
         generate(policy, prompts, weights=weights, max_new_tokens=count, temperature=0)
-
-
-def _in_ms(found: Paired) -> Paired:
-    return Paired(*(tuple(1000 * value for value in side) for side in found))

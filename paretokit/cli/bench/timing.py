@@ -21,6 +21,14 @@ class Paired(NamedTuple):
         """The median of ours and of theirs."""
         return median(self.ours), median(self.theirs)
 
+    def in_ms(self) -> "Paired":
+        """Return seconds as milliseconds.
+
+        >>> Paired((0.5,), (2.0,)).in_ms()
+        Paired(ours=(500.0,), theirs=(2000.0,))
+        """
+        return Paired(*(tuple(1000 * value for value in side) for side in self))
+
     def faster(self) -> "Ratio":
         """Return theirs / ours: how many times faster ours is.
 
