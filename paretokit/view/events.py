@@ -4,13 +4,16 @@ Imports: `front_view`, `experiments`, `training.records`.
 """
 
 import traceback
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run
 from paretokit.texts import Prompt
 from paretokit.training.records import StepRecord
 from paretokit.view.front_view import FrontView
+
+Publish = Callable[[str, Any], None]  # called with a key and a value, on any thread; returns at once
 
 
 class Board(NamedTuple):

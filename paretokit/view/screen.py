@@ -2,7 +2,7 @@
 
 Outputs are written by `Screen.draw` alone, on the drawing thread; inputs are written by the user. Drawing reads values of
 the session and computes nothing but their looks. Imports: ipywidgets, `session`, `events`, `between`, `panels`, `parts`,
-`live_figure`, `live_front`, `live_curves`, `words`, `snapshot`, `stamp`.
+`live_figure`, `live_front`, `live_curves`, `words`, `work`, `snapshot`, `stamp`.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import ipywidgets as widgets
 from IPython.display import HTML, display
 
-from paretokit.experiments.store import Run
 from paretokit.training.methods import methods
 from paretokit.training.records import StepRecord
 from paretokit.view import words
@@ -24,10 +23,11 @@ from paretokit.view.live_figure import LiveFigure
 from paretokit.view.live_front import Now, between_columns, columns, shape, skeleton
 from paretokit.view.panels import ControlPanel, HeadsPanel, WeightPanel
 from paretokit.view.parts import Library, Probe, Stamp, Status, Table
-from paretokit.view.session import FRONT_LABEL, Session, fitting, is_training
+from paretokit.view.session import Session, fitting
 from paretokit.view.snapshot import snapshot_html
 from paretokit.view.stamp import commit, stamp, stamp_text
 from paretokit.view.theme import INK, Theme
+from paretokit.view.work import FRONT_LABEL, is_training
 
 _HOLD = 10.0  # seconds after `show` in which figures wait for their view: what is sent to half a view is an error there
 
@@ -66,20 +66,16 @@ class Screen:
 
     def snapshot(self) -> str:
         """Return what is shown as plain HTML."""
-        return snapshot_html(self.session.board, self.texts, stamp=self._stamp_text())
+        return snapshot_html(self.session.shelf.board, self.texts, stamp=self._stamp_text())
 
     def show_tab(self, name: str) -> None:
         """Show one of the boxes below the front."""
         for label, box in self._tabs.items():
             box.layout.display = "" if label == name else "none"
 
-    def visible(self) -> list[Run]:
-        """Return the runs that are not hidden."""
-        return [run for run in self.session.runs if run.id not in self.session.hidden]
-
     def _build(self, handlers: Handlers, weights: tuple[float, ...]) -> None:
-        session, view = self.session, self.session.board.view
-        self._methods = tuple(dict.fromkeys([*methods(), *(run.spec.method for run in session.runs)]))
+        session, view = self.session, self.session.shelf.board.view
+        self._methods = tuple(dict.fromkeys([*methods(), *(run.spec.method for run in session.shelf.runs)]))
         self.probe, self.status, self._stamp = Probe(figures=3), Status(), Stamp(text=self._stamp_text())
         self.weights = WeightPanel(session.objectives, weights, changed=handlers.weights_moved)
         self.controls = ControlPanel(
@@ -162,9 +158,9 @@ class Screen:
         if {"front", "progress", "probe", "attached"} & set(events) and monotonic() >= self._hold_until:
             self._draw_lines()
         elif "weights" in events and monotonic() >= self._hold_until:
-            self.front.draw(between_columns(self.session.board.view, self._between()))
+            self.front.draw(between_columns(self.session.shelf.board.view, self._between()))
         if {"front", "weights"} & set(events):
-            stale = "" if self.heads is not None else words.stale_text(self.weights.weights, self.session.board)
+            stale = "" if self.heads is not None else words.stale_text(self.weights.weights, self.session.shelf.board)
             self.stale.value = _badge(stale)
         if "attached" in events:
             for figure in (self.front, self.curves, self.conflict):
@@ -208,24 +204,26 @@ class Screen:
         self.controls.bar.value = done
 
     def _draw_front(self) -> None:
-        board = self.session.board
+        board = self.session.shelf.board
         now = self._now()
-        found = columns(board.view, methods=self._methods, now=now, selected=self.session.selected, between=self._between())
+        found = columns(
+            board.view, methods=self._methods, now=now, selected=self.session.shelf.selected, between=self._between()
+        )
         self.front.draw(found, shape=shape(board.view, now=now, theme=self._theme))
 
     def _between(self) -> tuple[float, ...] | None:
         if self.heads is not None:  # what is between is decoded, and need not be guessed
             return None
-        return between(self.session.board.view, self.weights.weights, method=str(self.controls.method.value))
+        return between(self.session.shelf.board.view, self.weights.weights, method=str(self.controls.method.value))
 
     def _draw_tables(self) -> None:
-        board = self.session.board
+        board = self.session.shelf.board
         self.heading.value = words.heading_html(board)
         self.reading.value = words.reading_html(board.view)
         self.points.rows = words.point_rows(board.view)
         self.run_list.rows = words.run_rows(board)
         for table in (self.points, self.run_list):
-            table.selected = self.session.selected or ""
+            table.selected = self.session.shelf.selected or ""
 
     def _draw_lines(self) -> None:
         label, records = self._shown_records()
@@ -238,10 +236,10 @@ class Screen:
 
     def _shown_records(self) -> tuple[str, tuple[StepRecord, ...]]:
         """The selected run, else the one that trains, else the newest that is visible."""
-        selected = [run for run in self.session.runs if run.id == self.session.selected]
+        selected = [run for run in self.session.shelf.runs if run.id == self.session.shelf.selected]
         if not selected and self._progress is not None and not self._progress.ended:
             return self._progress.label, self._progress.records
-        found = selected or self.visible()
+        found = selected or self.session.shelf.visible()
         return (found[-1].spec.label, found[-1].records) if found else ("", ())
 
     def _now(self) -> Now | None:
@@ -263,7 +261,7 @@ class Screen:
         self.error.value = words.trouble_html(trouble("drawing", error))
 
     def _stamp_text(self) -> str:
-        shown = self.visible()
+        shown = self.session.shelf.visible()
         return stamp_text(stamp(shown)) if shown else stamp_text({**self._commit, "runs": "none yet"})
 
 

@@ -2,7 +2,7 @@
 
 What the user does is posted to a session, whose one worker does it; what happens comes back as values that one thread
 draws, at most five times a second. So a slider answers at once, and nothing is written by two threads.
-Imports: `session`, `screen`, `bus`, `jobs`, `events`, `heads`, `plot`, `report`, `words`.
+Imports: `session`, `work`, `screen`, `bus`, `jobs`, `events`, `heads`, `plot`, `report`, `words`.
 """
 
 import atexit
@@ -35,8 +35,9 @@ from paretokit.view.jobs import Job, Request
 from paretokit.view.live_front import point_at
 from paretokit.view.report import write_front
 from paretokit.view.screen import Handlers, Screen
-from paretokit.view.session import FRONT_LABEL, Session, is_training
+from paretokit.view.session import Session
 from paretokit.view.theme import Theme
+from paretokit.view.work import FRONT_LABEL, is_training
 
 _OF_CELL: "WeakValueDictionary[str, Studio]" = WeakValueDictionary()  # a cell that runs again closes what it made before
 
@@ -104,10 +105,10 @@ class Studio:
         handlers = Handlers(
             self._slider_moved, self._train_pressed, self._pause_pressed, self._stop_pressed, self._whole_front_pressed
         )
-        self.screen = Screen(self.session, handlers, weights=self.session.last_weights())
+        self.screen = Screen(self.session, handlers, weights=self.session.shelf.last_weights())
         self._renderer = Renderer(self.screen.draw, name="paretokit-render", failed=self.screen.failed)
         self._publish = self._put
-        self._publish("front", self.session.board)
+        self._publish("front", self.session.shelf.board)
         for key, value in early:
             self._publish(key, value)
         self._views = 0
@@ -129,12 +130,12 @@ class Studio:
     @property
     def runs(self) -> tuple[Run, ...]:
         """All runs of this policy on these data, oldest first, hidden ones too."""
-        return self.session.runs
+        return self.session.shelf.runs
 
     @property
     def front(self) -> Front | None:
         """The front of the visible runs; None until one has figures."""
-        return self.session.board.front
+        return self.session.shelf.board.front
 
     @property
     def texts(self) -> Texts | None:
@@ -223,7 +224,7 @@ class Studio:
 
     def select(self, run: str | Run | None) -> None:
         """Show the curves and texts of a run; None: those of the newest run, and of the one nearest to the weights."""
-        self.session.select(None if run is None else _id(run))
+        self.session.shelf.select(None if run is None else _id(run))
         self.session.sample(self.weights, after=0.0)
 
     def wait(self, timeout: float | None = None) -> "Studio":
@@ -240,7 +241,7 @@ class Studio:
 
     def front_figure(self, *, theme: Theme = "auto") -> go.Figure:
         """Return the front as a plain figure."""
-        return draw_front(self.session.board.view, theme=theme)
+        return draw_front(self.session.shelf.board.view, theme=theme)
 
     def curves_figure(self, *, theme: Theme = "auto") -> go.Figure:
         """Return the curves of the visible runs as a plain figure. Raises `DataError` where there is none."""
@@ -334,12 +335,12 @@ class Studio:
 
     @_handled
     def _row_chosen(self, key: str) -> None:
-        if (key or None) != self.session.selected:
+        if (key or None) != self.session.shelf.selected:
             self.select(key or None)
 
     @_handled
     def _point_clicked(self, trace: int, chosen: Sequence[int]) -> None:
-        point = point_at(self.session.board.view, trace, chosen[0]) if chosen else None
+        point = point_at(self.session.shelf.board.view, trace, chosen[0]) if chosen else None
         if point is not None and point.runs:
             self.select(point.runs[-1])
 
@@ -358,8 +359,8 @@ class Studio:
             self._publish("attached", self._views)
 
     def _weights_moved(self, weights: tuple[float, ...]) -> Request[Texts]:
-        if self.session.selected is not None and not self.session.policy.heads:
-            self.session.select(None)
+        if self.session.shelf.selected is not None and not self.session.policy.heads:
+            self.session.shelf.select(None)
         request = self.session.sample(weights)
         self._publish("weights", weights)  # after the text, which is waited for
         return request
@@ -371,18 +372,18 @@ class Studio:
         self._publish("attached", self._views)  # a figure that was out of sight missed what was drawn
 
     def _chosen(self) -> str:
-        if self.session.selected is None:
+        if self.session.shelf.selected is None:
             raise DataError("runs: found no selected run, expected one. Select a row of the list first.")
-        return self.session.selected
+        return self.session.shelf.selected
 
     def _note_and(self, action: str, act: Callable[[Job[Any]], None]) -> None:
         for job in self.session.worker.jobs():
             act(job)
-        self.session.note(action)
+        self.session.shelf.note(action)
         self._publish("asked", action)
 
     def _visible(self) -> list[Run]:
-        shown = self.screen.visible()
+        shown = self.session.shelf.visible()
         if not shown:
             raise DataError("Studio: found no visible run, expected at least one. Train first, or restore a run.")
         return shown

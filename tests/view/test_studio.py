@@ -166,17 +166,17 @@ def test_hide_and_restore_are_buttons_of_the_selected_run(opened):
     studio.wait(LONG)
     assert points_on_screen(drawn(studio)) == 2
     studio.screen.run_list.selected = first.id
-    assert studio.session.selected == first.id
+    assert studio.session.shelf.selected == first.id
     studio.screen.hide.click()
     studio.wait(LONG)
-    assert studio.session.hidden == {first.id}
-    assert [point.runs for point in studio.session.board.view.points] == [(second.id,)]
+    assert studio.session.shelf.hidden == {first.id}
+    assert [point.runs for point in studio.session.shelf.board.view.points] == [(second.id,)]
     assert points_on_screen(drawn(studio)) == 1
     assert "1 hidden" in studio.screen.heading.value
     assert len(studio.runs) == 2  # nothing is deleted
     studio.screen.restore.click()
     studio.wait(LONG)
-    assert studio.session.hidden == frozenset()
+    assert studio.session.shelf.hidden == frozenset()
     assert points_on_screen(drawn(studio)) == 2
     assert "hidden" not in studio.screen.heading.value
     assert alert(studio) == ""
@@ -198,14 +198,14 @@ def test_everything_hidden_is_as_before_training(opened):
 def test_a_click_on_a_point_selects_its_run(opened):
     studio = opened("trained")
     studio.wait(LONG)
-    point = next(point for point in studio.session.board.view.points if point.nondominated)
+    point = next(point for point in studio.session.shelf.board.view.points if point.nondominated)
     studio._point_clicked(3, [0])
-    assert studio.session.selected == point.runs[-1]
+    assert studio.session.shelf.selected == point.runs[-1]
     studio.wait(LONG)
     assert drawn(studio).screen.run_list.selected == point.runs[-1]
     assert "the selected run" in studio.texts.after.source
     studio.screen.weights.sliders[0].value = 0.11  # the weights speak again
-    assert studio.session.selected is None
+    assert studio.session.shelf.selected is None
     studio.wait(LONG)
     assert "nearest to these weights" in studio.texts.after.source
 
@@ -265,7 +265,7 @@ def test_a_training_that_fails_is_red_and_the_next_one_is_not(opened, monkeypatc
         raise NonFiniteError("step 2: loss of helpfulness is nan")
         yield
 
-    monkeypatch.setattr("paretokit.view.session.run_steps", fail)
+    monkeypatch.setattr("paretokit.view.work.run_steps", fail)
     job = studio.train(weights=FIRST)
     with pytest.raises(NonFiniteError, match="step 2"):
         job.result()
@@ -301,7 +301,7 @@ def test_a_sample_that_fails_is_red_and_ends_no_training(opened, monkeypatch):
     def refuse(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("no room for the answer")
 
-    monkeypatch.setattr("paretokit.view.session.generate", refuse)
+    monkeypatch.setattr("paretokit.view.answers.generate", refuse)
     request = studio.sample("another prompt")
     with pytest.raises(RuntimeError, match="no room"):
         request.result(LONG)
@@ -339,14 +339,14 @@ def test_drawing_that_fails_is_red(opened, monkeypatch):
 def test_what_cannot_be_trained_is_refused_at_once(opened, arguments, error, message):
     studio = opened()
     studio.wait(LONG)
-    before = (studio.weights, len(studio.session.journal.entries()), studio.session._asked)
+    before = (studio.weights, len(studio.session.journal.entries()), studio.session.answers.weights)
     with pytest.raises(error, match=message):
         studio.train(**arguments)
     with pytest.raises(WeightsError):
         studio.set_weights({"helpfulness": 1.0})
     with pytest.raises(StoreError, match="found no run 'raco-s1' in this Studio"):
         studio.hide("raco-s1")
-    assert (studio.weights, len(studio.session.journal.entries()), studio.session._asked) == before
+    assert (studio.weights, len(studio.session.journal.entries()), studio.session.answers.weights) == before
     assert studio.session.worker.jobs() == ()
     assert studio.runs == ()
 
@@ -410,12 +410,12 @@ def test_what_was_hidden_stays_hidden_and_what_was_restored_does_not(opened):
     studio.restore(second)
     studio.close()
     again = opened("trained")
-    assert again.session.hidden == {first.id}
-    assert [point.runs for point in again.session.board.view.points] == [(second.id,)]
+    assert again.session.shelf.hidden == {first.id}
+    assert [point.runs for point in again.session.shelf.board.view.points] == [(second.id,)]
     again.train(weights=FIRST).result()  # asked for once more, it is seen once more
-    assert again.session.hidden == frozenset()
+    assert again.session.shelf.hidden == frozenset()
     again.close()
-    assert opened("trained").session.hidden == frozenset()
+    assert opened("trained").session.shelf.hidden == frozenset()
 
 
 def test_a_done_run_is_not_trained_twice(opened):
@@ -526,7 +526,7 @@ def test_a_sampled_answer_is_that_of_generate(opened, parts):
     run = studio.runs[0]
     studio.set_weights(FIRST).result(LONG)
     texts = studio.sample().result(LONG)
-    prompt = studio.session.prompt
+    prompt = studio.session.answers.prompt
     (before,) = pk.generate(parts[0], [prompt], seed=0)
     assert (texts.before.text, texts.before.ended) == (before.text, before.ended)
     (after,) = pk.generate(run.load(), [prompt], seed=0)
@@ -556,7 +556,7 @@ def test_a_slider_is_answered_while_a_training_runs(opened):
     assert until(lambda: "texts 0.40" in happened)
     assert not job.ended
     assert not {"texts 0.31", "texts 0.35"} & set(happened)
-    assert "training, after step" in studio.session._source((0.4, 0.6)).words
+    assert "training, after step" in studio.session.policies.at((0.4, 0.6)).words
     studio.stop()
     job.wait(LONG)
     assert happened.index("texts 0.40") < happened.index("stopped")
@@ -628,7 +628,7 @@ def test_the_policy_that_was_given_is_not_changed(opened, parts):
     assert before.keys() == after.keys()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert policy.at_base()
-    changed = studio.session._policies[studio.runs[0].id].trainable_state()
+    changed = studio.session.policies.of(studio.runs[0]).trainable_state()
     assert not all(torch.equal(changed[name], value) for name, value in before.items())
 
 
@@ -648,11 +648,11 @@ def test_the_start_is_measured_first_and_may_be_stopped(parts, tmp_path):
         (job,) = studio.session.worker.jobs()
         studio.stop()
         assert job.wait(LONG).state in ("stopped", "done")
-        assert (studio.session.store.start(studio.session.start_key) is None) == (job.state == "stopped")
+        assert (studio.session.store.start(studio.session.shelf.start_key) is None) == (job.state == "stopped")
         run = studio.train(weights=FIRST, steps=1).result()
         assert run.start is not None  # measured with the training, since it was missing
         studio.wait(LONG)
-        assert studio.session.board.view.start is not None
+        assert studio.session.shelf.board.view.start is not None
     finally:
         studio.close()
     assert studio_threads() == []
@@ -673,7 +673,7 @@ def test_waiting_too_short_says_so(opened):
 def test_plain_twins_of_what_is_shown(opened):
     studio = opened("trained")
     studio.wait(LONG)
-    assert studio.front_figure().layout.title.text == studio.session.board.view.title
+    assert studio.front_figure().layout.title.text == studio.session.shelf.board.view.title
     assert len(studio.curves_figure().data) > 0
     assert len(studio.conflict_figure().data) > 0
     assert studio.texts.after.text.split()[0] in studio.text_table()

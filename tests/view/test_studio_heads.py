@@ -16,7 +16,7 @@ from paretokit.decoding.sample import generate
 from paretokit.errors import ConfigError, StoreError, WeightsError
 from paretokit.experiments.front import Front
 from paretokit.experiments.journal import script
-from paretokit.view import session as sessions
+from paretokit.view import answers, work
 from paretokit.view.heads import weightings
 from paretokit.view.jobs import ENDED
 from paretokit.view.live_front import PARTS
@@ -157,7 +157,7 @@ def test_the_selected_run_stays_selected_while_a_slider_moves(opened):
     studio.select(first)
     studio.screen.weights.sliders[0].value = 0.85
     studio.wait(LONG)
-    assert studio.session.selected == first.id
+    assert studio.session.shelf.selected == first.id
     assert said(studio) == expected(first.load(), studio, (0.85, 0.15000000000000002))
     assert {answer.source for _, answer in studio.texts.decoded} == {"mah-dpo 0.30/0.70, the selected run"}
 
@@ -218,7 +218,7 @@ def gated(opened, monkeypatch):
     studio.decode(weights=FIRST)
     studio.decode(weights=SECOND)
     gate, told = Gate(), []
-    monkeypatch.setattr(sessions, "generate", gate)
+    monkeypatch.setattr(answers, "generate", gate)
     put = studio._publish
 
     def publish(key: str, value: Any) -> None:
@@ -232,7 +232,7 @@ def gated(opened, monkeypatch):
 
 
 def test_of_what_waits_only_the_newest_is_decoded(gated, monkeypatch):
-    monkeypatch.setattr(sessions, "GRACE", 600.0)
+    monkeypatch.setattr(answers, "GRACE", 600.0)
     studio, gate, told = gated
     running = studio.set_weights((0.11, 0.89))
     assert until(lambda: gate.begun == [0.11])
@@ -247,7 +247,7 @@ def test_of_what_waits_only_the_newest_is_decoded(gated, monkeypatch):
 
 
 def test_what_runs_is_stopped_by_a_newer_move_and_not_shown(gated, monkeypatch):
-    monkeypatch.setattr(sessions, "GRACE", 0.0)
+    monkeypatch.setattr(answers, "GRACE", 0.0)
     studio, gate, told = gated
     studio.set_weights((0.11, 0.89))
     assert until(lambda: gate.begun == [0.11])
@@ -260,7 +260,7 @@ def test_what_runs_is_stopped_by_a_newer_move_and_not_shown(gated, monkeypatch):
 
 
 def test_a_late_result_never_overwrites_a_newer_one(gated, monkeypatch):
-    monkeypatch.setattr(sessions, "GRACE", 600.0)
+    monkeypatch.setattr(answers, "GRACE", 600.0)
     studio, gate, told = gated
     late = studio.set_weights((0.11, 0.89))
     assert until(lambda: gate.begun == [0.11])
@@ -277,10 +277,10 @@ def test_the_check_sees_a_result_that_comes_too_late(gated):
     """The planted failure: the same texts with the number of a newer question are shown."""
     studio, _, told = gated
     texts = studio.texts._replace(weights=(0.11, 0.89))
-    newest, _ = studio.session._told
-    assert studio.session._tell(texts, newest - 1) is texts
+    newest, _ = studio.session.answers.told
+    assert studio.session.answers.tell(texts, newest - 1) is texts
     assert told == []
-    studio.session._tell(texts, newest + 1)
+    studio.session.answers.tell(texts, newest + 1)
     assert told == [0.11]
 
 
@@ -325,7 +325,7 @@ def test_a_slider_is_answered_from_the_finished_run_while_another_trains(opened)
     studio.wait(LONG)
     frame = studio.decode(weights=(0.1, 0.9))  # what was learnt is kept, and now it is the newest
     assert set(frame["policy"]) == {"mah-dpo 0.50/0.50, the newest run"}
-    assert frame["text"].tolist() == expected(studio.session._policies[run.id], studio, (0.1, 0.9))
+    assert frame["text"].tolist() == expected(studio.session.policies.of(run), studio, (0.1, 0.9))
     assert alert(studio) == ""
 
 
@@ -366,7 +366,7 @@ def test_the_button_draws_the_front_of_the_newest_run(opened):
     button.click()
     studio.wait(LONG)
     run = studio.runs[-1]
-    heads = studio.session.board.view.heads
+    heads = studio.session.shelf.board.view.heads
     assert (heads.run, len(heads.points)) == (run.id, 11)
     assert heads.legend == "heads of mah-raco 0.70/0.30, decoded at 11 weightings"
     assert curve_on_screen(drawn(studio)) == 11
@@ -395,14 +395,14 @@ def test_a_front_is_stopped_within_a_token_and_a_slider_is_answered_meanwhile(op
     studio = opened()
     studio.wait(LONG)
     begun = threading.Event()
-    real = sessions.whole_front
+    real = work.whole_front
 
     def slow(*arguments: Any, stop: Callable[[], bool], **options: Any) -> Any:
         begun.set()
         until(stop)
         return real(*arguments, stop=stop, **options)
 
-    monkeypatch.setattr(sessions, "whole_front", slow)
+    monkeypatch.setattr(work, "whole_front", slow)
     job = studio.draw_whole_front()
     assert begun.wait(LONG)
     assert until(lambda: drawn(studio).screen.heads.draw.disabled)
@@ -415,7 +415,7 @@ def test_a_front_is_stopped_within_a_token_and_a_slider_is_answered_meanwhile(op
     assert job.wait(LONG).state == "stopped"
     assert job.result() is None
     studio.wait(LONG)
-    assert studio.session.board.view.heads is None
+    assert studio.session.shelf.board.view.heads is None
     assert curve_on_screen(drawn(studio)) == 0
     assert until(lambda: not drawn(studio).screen.heads.draw.disabled)
 
@@ -446,7 +446,7 @@ def test_before_training_all_weightings_say_the_same(opened):
     studio = opened("measured")
     front = studio.draw_whole_front().result()
     assert len(front.points[list(NAMES)].drop_duplicates()) == 1
-    assert studio.session.board.view.heads.legend == "heads of the policy before training, decoded at 11 weightings"
+    assert studio.session.shelf.board.view.heads.legend == "heads of the policy before training, decoded at 11 weightings"
     assert curve_on_screen(drawn(studio)) == 11
 
 
@@ -497,7 +497,7 @@ def test_runs_of_the_other_kind_of_policy_are_seen_and_not_decoded(opened):
     studio.select(raco)
     assert set(studio.decode(weights=FIRST)["policy"]) == {"mah-dpo 0.30/0.70, the newest run"}
     assert studio.draw_whole_front().result() is not None
-    assert studio.session.board.view.heads.run == heads.id
+    assert studio.session.shelf.board.view.heads.run == heads.id
     assert len(studio.front.points) == 2
     assert alert(studio) == ""
     studio.close()
