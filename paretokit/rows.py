@@ -14,7 +14,7 @@ import torch
 from paretokit.errors import DataError
 from paretokit.shapes import Bool, Int, Tensor
 
-__all__ = ["Rows", "pad_rows", "shared_rows", "visible"]
+__all__ = ["Rows", "alike", "pad_rows", "shared_rows", "text_rows", "visible"]
 
 
 class Rows(NamedTuple):
@@ -63,6 +63,29 @@ def pad_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]
         targets=input_ids.flatten()[predicting + 1],
         sequence=torch.arange(len(prompts)).repeat_interleave(scored),
         owner=torch.where(real, torch.arange(len(prompts))[:, None], -1),
+    )
+
+
+def text_rows(texts: Sequence[Sequence[int]]) -> Rows:
+    """Return one row per text, in order, of which no token is scored: it is read for its hidden states.
+
+    Raises `DataError` for no texts and for an empty one.
+
+    >>> rows = text_rows([[5, 6, 8], [7]])
+    >>> rows.input_ids.tolist(), rows.segments.tolist(), rows.targets.tolist()
+    ([[5, 6, 8], [7, 0, 0]], [[1, 1, 1], [1, 0, 0]], [])
+    """
+    _check(texts, texts)
+    input_ids, position, real = _table(((text,) for text in texts), torch.tensor([len(text) for text in texts]))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return Rows(
+        input_ids=input_ids,
+        position_ids=torch.where(real, position, 0),
+        segments=real.long(),
+        predicting=nothing,
+        targets=nothing,
+        sequence=nothing,
+        owner=torch.where(real, torch.arange(len(texts))[:, None], -1),
     )
 
 

@@ -15,11 +15,15 @@ from paretokit.prompts import Message, Prompt, as_prompt, as_text, is_chat
 
 __all__ = [
     "EncodedPair",
+    "EncodedSteps",
     "Prompt",
+    "begin_response",
+    "continued",
     "decode",
     "encode_pair",
     "encode_prompt",
     "encode_response",
+    "encode_steps",
     "end_token",
     "end_tokens",
     "is_chat",
@@ -53,6 +57,13 @@ class EncodedPair(NamedTuple):
         return 2 * len(self.prompt) + len(self.response_a) + len(self.response_b)
 
 
+class EncodedSteps(NamedTuple):
+    """A prompt and the S steps written after it as one row of token ids, without an end token."""
+
+    ids: tuple[int, ...]
+    ends: tuple[int, ...]  # [S], where in `ids` the last token of each step is; of an empty one, that of the text before it
+
+
 def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     """Return the prompt's token ids, ready for a response to follow.
 
@@ -82,6 +93,24 @@ def encode_response(tokenizer: Any, response: str, *, chat: bool) -> tuple[int, 
     The empty response is the end token alone.
     """
     return (*_plain(tokenizer, as_text(response, place="response")), end_token(tokenizer, chat=chat))
+
+
+def begin_response(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Return the tokens of a response that is still being written: as `encode_response`, without an end token."""
+    return _plain(tokenizer, as_text(text, place="response"))
+
+
+def encode_steps(tokenizer: Any, prompt: Prompt, steps: Sequence[str | Sequence[int]]) -> EncodedSteps:
+    """Return prompt and steps as token ids, each step tokenised on its own, or taken as the ids that it is given as.
+
+    So a step has the same tokens whatever follows it, and no end token closes a text that may go on. Raises what
+    `encode_prompt` does.
+    """
+    ids, ends = list(encode_prompt(tokenizer, prompt)), []
+    for step in steps:
+        ids += begin_response(tokenizer, step) if isinstance(step, str) else map(int, step)
+        ends.append(len(ids) - 1)
+    return EncodedSteps(tuple(ids), tuple(ends))
 
 
 def end_token(tokenizer: Any, *, chat: bool) -> int:
@@ -124,6 +153,18 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     ends = end_tokens(tokenizer)
     kept = [int(token) for token in ids if int(token) not in ends]
     return tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def continued(tokenizer: Any, begun: str, ids: Sequence[int]) -> str:
+    """Return the text of a response that began with the text `begun` and went on with the tokens `ids`.
+
+    It begins with `begun`, character by character. What follows is read after the tokens of `begun`, since some tokenizers
+    leave out the blank of a text's first token.
+    """
+    if not begun:
+        return decode(tokenizer, ids)
+    before = begin_response(tokenizer, begun)
+    return begun + decode(tokenizer, (*before, *ids))[len(decode(tokenizer, before)) :]
 
 
 def encode_pair(tokenizer: Any, prompt: Prompt, response_a: str, response_b: str, *, max_length: int) -> EncodedPair:

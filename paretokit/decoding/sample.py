@@ -6,21 +6,21 @@ Decoding knows nothing of training. Imports: torch, `models.policy` and the grou
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 
+from paretokit.decoding.asked import check_begun, check_options, check_prompts, copy_numbers, encode, resolve_mixtures
 from paretokit.decoding.draw import draw, uniforms
-from paretokit.errors import ConfigError, DataError, NonFiniteError, WeightsError
+from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.maths.simplex import Weights
 from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
 from paretokit.models.soups import LogitMixture, Soup, Together
 from paretokit.shapes import Int, Tensor
-from paretokit.texts import Prompt, decode, encode_prompt, end_tokens
+from paretokit.texts import Prompt, continued, end_tokens
 
 __all__ = ["Generation", "generate"]
 
@@ -31,13 +31,14 @@ class Generation(NamedTuple):
     """One generated response."""
 
     prompt: Prompt
-    text: str  # without the end token
-    token_ids: tuple[int, ...]  # the end token included, if the text ended
+    text: str  # the whole response, without the end token
+    token_ids: tuple[int, ...]  # those that were drawn, without what was begun; the end token included, if the text ended
     ended: bool  # False: cut off by `max_new_tokens` or `stop`
     copy: int  # 0 .. copies - 1
     prompt_index: int
     sum_logp: float  # nats, of `token_ids` under the policy itself (temperature 1, nothing cut off)
     weights: tuple[float, ...] = ()  # by which the policy's heads were mixed, in their order; () without heads
+    begun: str = ""  # what `text` was asked to begin with
 
     @property
     def extrapolated(self) -> bool:
@@ -48,9 +49,10 @@ class Generation(NamedTuple):
 @dataclass
 class _Row:
     prompt_index: int
-    prompt_ids: tuple[int, ...]
+    prompt_ids: tuple[int, ...]  # what is read before the first draw: the prompt and what was begun
     copy: int
     weights: tuple[float, ...]
+    begun: str = ""
     token_ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     ended: bool = False
@@ -78,7 +80,8 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
-    copies: int = 1,
+    copies: int | range = 1,
+    begun: Sequence[str] | None = None,
     batch_size: int = 64,
     stop: Callable[[], bool] | None = None,
 ) -> list[Generation]:
@@ -86,9 +89,14 @@ def generate(
 
     `temperature=0` is greedy decoding; `top_k` (0: off) and `top_p` (1: off) cut the distribution as `draw` says.
     Equal `seed`, prompt and copy number give equal text, whatever else is in the call; asking for more copies or more
-    tokens leaves the earlier ones as they are. At most `batch_size` responses are decoded together. `stop` is asked
+    tokens leaves the earlier ones as they are. `copies=range(4, 8)` asks for the copies of these numbers alone. At most
+    `batch_size` responses are decoded together. `stop` is asked
     before every token; once it is true, what is there is returned, texts that were not begun as empty ones. Model
     defaults such as a repetition penalty are not applied.
+
+    `begun` holds, for each prompt, the text that its responses begin with: it is tokenised by itself, as a response is, but
+    for the end token, and read after the prompt. `text` is then the whole response, while `token_ids`, `sum_logp` and
+    `max_new_tokens` are about what was added. What is drawn depends on what was begun, and "" is as if nothing was.
 
     A policy with heads is asked for `weights`: one weighting for all, or one for each prompt. Logits are mixed,
     sum_i w_i z_i, with weights that sum to one, which is the normalised geometric mixture of the heads' policies
@@ -107,14 +115,14 @@ def generate(
     >>> first.copy, second.copy, len(first.token_ids), first.ended
     (0, 1, 5, False)
     """
-    if isinstance(prompts, str) or any(isinstance(prompt, Mapping) for prompt in prompts):
-        raise DataError("generate: found a single prompt, expected a list of prompts. Pass [prompt].")
-    _check_options(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
-    for name, count in (("copies", copies), ("batch_size", batch_size)):
-        if count < 1:
-            raise ConfigError(f"generate: {name} is {count}; expected at least 1.")
-    mixtures = _mixtures(policy, weights, count=len(prompts), extrapolate=extrapolate)
-    encoded = _encode(policy, prompts, max_new_tokens=max_new_tokens)
+    check_prompts(prompts, place="generate")
+    check_options(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, top_p=top_p, place="generate")
+    if batch_size < 1:
+        raise ConfigError(f"generate: batch_size is {batch_size}; expected at least 1.")
+    numbers = copy_numbers(copies, place="generate")
+    mixtures = resolve_mixtures(policy, weights, count=len(prompts), extrapolate=extrapolate, place="generate")
+    starts = check_begun(begun, count=len(prompts), place="generate")
+    encoded = encode(policy, prompts, begun=starts, max_new_tokens=max_new_tokens, place="generate")
     options = _Options(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -124,7 +132,7 @@ def generate(
         ends=end_tokens(policy.tokenizer),
         stop=stop or (lambda: False),
     )
-    rows = [_Row(index, ids, copy, mixtures[index]) for index, ids in enumerate(encoded) for copy in range(copies)]
+    rows = [_Row(index, ids, copy, mixtures[index], starts[index]) for index, ids in enumerate(encoded) for copy in numbers]
     by_length = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids))  # stable; equal prompts stand together
     for group in _groups(by_length, together=not isinstance(policy, Soup)):
         batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
@@ -147,55 +155,17 @@ def _groups(rows: list[_Row], *, together: bool) -> list[list[_Row]]:
     return list(groups.values())
 
 
-def _mixtures(
-    policy: Policy | Soup | LogitMixture, weights: Weights | Sequence[Weights] | None, *, count: int, extrapolate: bool
-) -> list[tuple[float, ...]]:
-    """The weights of each prompt."""
-    if weights is None or isinstance(weights, Mapping) or any(isinstance(part, Real) for part in weights):
-        return [policy.mixture(weights, extrapolate=extrapolate, place="generate: weights")] * count  # type: ignore[arg-type]
-    if len(weights) != count:
-        raise WeightsError(
-            f"generate: weights: found {len(weights)} weightings for {count} prompts, expected one, or one for each prompt. "
-            "Repeat the prompts for further weightings."
-        )
-    return [
-        policy.mixture(one, extrapolate=extrapolate, place=f"generate: weights of prompt {index}")  # type: ignore[arg-type]
-        for index, one in enumerate(weights)
-    ]
-
-
-def _check_options(*, max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    if max_new_tokens < 1:
-        raise ConfigError(f"generate: max_new_tokens is {max_new_tokens}; expected at least 1.")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ConfigError(f"generate: temperature is {temperature}; expected a finite number, 0 (greedy) or more.")
-    if top_k < 0:
-        raise ConfigError(f"generate: top_k is {top_k}; expected 0 (off) or more.")
-    if not 0 < top_p <= 1:
-        raise ConfigError(f"generate: top_p is {top_p}; expected a number above 0, at most 1 (off).")
-
-
-def _encode(policy: Policy | Soup | LogitMixture, prompts: Sequence[Prompt], *, max_new_tokens: int) -> list[tuple[int, ...]]:
-    encoded = [encode_prompt(policy.tokenizer, prompt) for prompt in prompts]
-    for index, ids in enumerate(encoded):
-        if len(ids) + max_new_tokens > policy.context_length:
-            raise DataError(
-                f"generate: prompt {index} has {len(ids)} tokens; with max_new_tokens={max_new_tokens} that exceeds "
-                f"the model's context of {policy.context_length}. Shorten the prompt or lower max_new_tokens."
-            )
-    return encoded
-
-
 def _finish(policy: Policy | Soup | LogitMixture, prompt: Prompt, row: _Row) -> Generation:
     return Generation(
         prompt=prompt,
-        text=decode(policy.tokenizer, row.token_ids),
+        text=continued(policy.tokenizer, row.begun, row.token_ids),
         token_ids=tuple(row.token_ids),
         ended=row.ended,
         copy=row.copy,
         prompt_index=row.prompt_index,
         sum_logp=math.fsum(row.logps),
         weights=row.weights,
+        begun=row.begun,
     )
 
 

@@ -5,23 +5,21 @@
 sft: the untouched policy. dpo: one policy, one head, DPO on the pairs of all objectives pooled. soup: a DPO policy per
 objective, their weights mixed (rewarded soups). mah-dpo, mah-raco: one policy with a head per objective. The last three are
 decoded at a grid of weightings. Every method takes the same number of steps; a soup takes them once per objective.
-Imports: pandas, `training`, `models`, `preferences`, `mixtures`, `front`; rich on use.
+Imports: pandas, `training`, `models`, `preferences`, `mixtures`, `front`, `studies`.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 
 from paretokit.decoding.sample import generate
 from paretokit.experiments.front import Front
 from paretokit.experiments.mixtures import score_mixtures
 from paretokit.experiments.presets import preset
 from paretokit.experiments.score import score
-from paretokit.maths.intervals import Interval, bootstrap_mean
+from paretokit.experiments.studies import over_seeds, print_table, study_arguments
 from paretokit.maths.simplex import grid
 from paretokit.models.load import load_policy
 from paretokit.models.policy import Policy
@@ -32,7 +30,7 @@ from paretokit.training.loop import iter_train
 from paretokit.training.references import References
 
 METHODS = ("sft", "dpo", "soup", "mah-dpo", "mah-raco")
-_RESOLUTION = {2: 10, 3: 4}  # of the grid of weightings: 11 points for two objectives, 15 for three
+_RESOLUTION = {2: 10, 3: 6}  # of the grid of weightings: 11 points for two objectives, 28 for three; equal weights among them
 
 
 class Size(NamedTuple):
@@ -115,11 +113,7 @@ def summary(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         for _, rows in of_method.groupby("seed", sort=False):
             for figure, value in _figures(rows, names, sft, single=method in ("sft", "dpo")).items():
                 found.setdefault((str(method), figure), []).append(value)
-    table = [
-        {"method": method, "figure": figure, "seeds": len(values), **_interval(values)._asdict()}
-        for (method, figure), values in found.items()
-    ]
-    return pd.DataFrame(table)
+    return over_seeds(found)
 
 
 def _figures(rows: pd.DataFrame, names: tuple[str, ...], sft: pd.Series, *, single: bool) -> dict[str, float]:
@@ -141,17 +135,9 @@ def _figures(rows: pd.DataFrame, names: tuple[str, ...], sft: pd.Series, *, sing
     return figures
 
 
-def _interval(values: Sequence[float]) -> Interval:
-    return bootstrap_mean(torch.tensor(values, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
-
-
 def main() -> None:
     """Run the study from the shell and print its table; with --out, keep every answer's scores as CSV."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", required=True)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=preset("tiny").steps)
-    parser.add_argument("--out", help="a CSV file to write")
+    parser = study_arguments(__doc__, steps=preset("tiny").steps)
     options = parser.parse_args()
     config = preset("tiny").replace(steps=options.steps)
     frame = study(options.world, seeds=range(options.seeds), config=config, watch=lambda text: print(text, flush=True))
@@ -159,10 +145,7 @@ def main() -> None:
         frame.to_csv(options.out, index=False)
     table = summary(frame, options.world)
     print(json.dumps(config.to_json()))
-    for figure, rows in table.groupby("figure", sort=False):
-        print(figure)
-        for method, mean, low, high in zip(*(rows[name] for name in ("method", "mean", "low", "high")), strict=True):
-            print(f"  {method:9} {mean:.3f} [{low:.3f} {high:.3f}]")
+    print_table(table)
 
 
 if __name__ == "__main__":

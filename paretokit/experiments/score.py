@@ -4,7 +4,8 @@ A scorer is a pure function (prompt, text) -> number; NaN means that it does not
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -38,8 +39,9 @@ def score(generations: Iterable[Any], scorers: Mapping[str, Scorer]) -> pd.DataF
 
     The columns before the scores are `prompt_index`, `copy`, `prompt` (as one text), `text`, `tokens` (a number) and
     `ended` (False: the text stopped at the cap). `generations` are what `paretokit.generate` returns. Scores: larger is
-    better; NaN means not judged. Raises `DataError` where there is nothing to score, where a scorer takes the name of
-    another column, and where it returns something that is not a number, or is infinite.
+    better; NaN means not judged. Texts of `paretokit.guided_generate` that are scored by the very reward model that guided
+    them are worth a warning: a guide is best at pleasing itself. Raises `DataError` where there is nothing to score, where a
+    scorer takes the name of another column, and where it returns something that is not a number, or is infinite.
 
     >>> from types import SimpleNamespace
     >>> made = SimpleNamespace(prompt="Hi", text="Hello you", token_ids=(7, 8), ended=True, copy=0, prompt_index=0)
@@ -51,6 +53,8 @@ def score(generations: Iterable[Any], scorers: Mapping[str, Scorer]) -> pd.DataF
         raise DataError("scorers: found none, expected at least one. Pass a mapping such as world.scorers.")
     if taken := sorted(set(scorers) & {*COLUMNS, *LABELS}):
         raise DataError(f"scorers: found the name {taken[0]!r}, which is a column of its own. Rename the scorer.")
+    generations = list(generations)
+    _check_judge(generations, scorers)
     rows = [
         {
             "prompt_index": made.prompt_index,
@@ -66,6 +70,18 @@ def score(generations: Iterable[Any], scorers: Mapping[str, Scorer]) -> pd.DataF
     if not rows:
         raise DataError("generations: found none, expected at least one. Generate answers before scoring them.")
     return pd.DataFrame(rows)
+
+
+def _check_judge(generations: Sequence[Any], scorers: Mapping[str, Scorer]) -> None:
+    """Warn where the model that guided a text is the model that evaluates it."""
+    guides = {getattr(made, "guide", None) for made in generations} - {None}
+    for name, scorer in scorers.items():
+        if getattr(scorer, "source", None) in guides:
+            warnings.warn(
+                f"score: {name!r} is judged by {scorer.source}, which also guided these texts. What it says of them is not "  # type: ignore[attr-defined] # it has one
+                "evidence: score them by a model of its own, by rules, or by people.",
+                stacklevel=3,
+            )
 
 
 def score_columns(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ bar. Imports: `training`, `evaluation`, `store`, `reference_store`; rich on use.
 
 import json
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -20,6 +20,7 @@ import torch
 from paretokit.errors import ParetokitError
 from paretokit.experiments.evaluation import Evaluation, Stop, plan
 from paretokit.experiments.presets import preset
+from paretokit.experiments.progress import losses_bar
 from paretokit.experiments.reference_store import ReferenceStore, reference_store
 from paretokit.experiments.spec import RunSpec, versions
 from paretokit.experiments.store import Run, RunFolder, Store
@@ -84,9 +85,9 @@ def train(
         store=Store(store) if isinstance(store, (str, Path)) else store,
     )
     run = None
-    with closing(events), progress_bar(config.steps, shown=progress) as show:
+    with closing(events), losses_bar(config.steps, shown=progress) as show:
         for event in events:
-            show(event)
+            show(event.stage, event.record)
             run = event.run or run
     assert run is not None, "run_steps ends with the run"
     return run
@@ -268,40 +269,3 @@ def _finished(folder: RunFolder, policy: Policy) -> Run:
     """The stored run; the policy that was passed in takes over what it had learnt, as if it had been trained now."""
     policy.load_trainable_state(folder.trained_weights())
     return replace(folder.read(), policy=policy)
-
-
-@contextmanager
-def progress_bar(steps: int, *, shown: bool) -> Iterator[Callable[[Event], None]]:
-    """Yield a function that shows an event: the stage, the step, the losses and the time left."""
-    if not shown:
-        yield lambda event: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, TextColumn("{task.fields[losses]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("preparing", total=steps, losses="")
-
-        def show(event: Event) -> None:
-            if event.record is not None:
-                pairs = zip(event.record.objectives, event.record.losses, strict=True)
-                losses = "  ".join(f"{name} {loss:.3f}" for name, loss in pairs)
-                bar.update(task, completed=event.record.step, losses=losses)
-            elif event.kind == "stage":
-                bar.update(task, description=event.stage)
-
-        yield show

@@ -10,7 +10,7 @@ import torch
 from paretokit.errors import ConfigError, NonFiniteError, ShapeError
 from paretokit.shapes import Float, Float64, Int, Tensor
 
-__all__ = ["Interval", "bootstrap_mean", "spearman"]
+__all__ = ["Interval", "bootstrap_mean", "finite", "ranks", "spearman"]
 
 
 class Interval(NamedTuple):
@@ -50,7 +50,7 @@ def bootstrap_mean(
         )
     if not len(values):
         raise ShapeError("bootstrap: found no values, expected at least one. Check what was selected.")
-    numbers = _finite(values, place="bootstrap")
+    numbers = finite(values, place="bootstrap")
     if groups is None:
         inverse = torch.arange(len(numbers))
     else:
@@ -76,21 +76,31 @@ def spearman(x: Float[Tensor, " N"], y: Float[Tensor, " N"]) -> float:
     >>> round(spearman(torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 3.0, 2.0, 40.0])), 6)
     0.8
     """
-    ranks = [_ranks(_finite(values, place="spearman")) for values in (x, y)]
-    left, right = (rank - rank.mean() if len(rank) else rank for rank in ranks)
+    found = [ranks(finite(values, place="spearman")) for values in (x, y)]
+    left, right = (rank - rank.mean() if len(rank) else rank for rank in found)
     scale = float(left.norm() * right.norm())
     if scale == 0:
         return float("nan")
     return max(-1.0, min(1.0, float(left @ right) / scale))
 
 
-def _ranks(values: Float64[Tensor, " N"]) -> Float64[Tensor, " N"]:
+def ranks(values: Float64[Tensor, " N"]) -> Float64[Tensor, " N"]:
+    """Return the rank of each value, the smallest 1; equal values share the mean of their ranks.
+
+    >>> ranks(torch.tensor([3.0, 1.0, 3.0], dtype=torch.float64)).tolist()
+    [2.5, 1.0, 2.5]
+    """
     _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
     # a value's ranks end at the number of values up to it; equal values share the middle of theirs
     return (counts.cumsum(0) - (counts - 1) / 2).to(torch.float64)[inverse]
 
 
-def _finite(values: Float[Tensor, " N"], *, place: str) -> Float64[Tensor, " N"]:
+def finite(values: Float[Tensor, " N"], *, place: str) -> Float64[Tensor, " N"]:
+    """Return the values in float64 on the CPU, detached; raises `NonFiniteError`, naming `place`, where one is not finite.
+
+    >>> finite(torch.tensor([0.5]), place="scores").dtype
+    torch.float64
+    """
     numbers = values.detach().to(device="cpu", dtype=torch.float64)
     bad = (~numbers.isfinite()).nonzero().flatten().tolist()
     if bad:

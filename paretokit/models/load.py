@@ -1,4 +1,4 @@
-"""`load_policy`: from a name to a policy.
+"""`load_policy`, `load_reward_model`: from a name to a policy, from a folder to a reward model.
 
 transformers and peft are imported inside the function, after the model was found: a model that is missing is reported
 at once instead of after the seconds that these imports take.
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import peft
 
     import paretokit.models.policy
+    import paretokit.models.rewards
 
-__all__ = ["load_policy"]
+__all__ = ["load_policy", "load_reward_model"]
 
 
 def load_policy(
@@ -76,6 +77,41 @@ def load_policy(
         head_rank=head_rank,
         seed=seed,
     )
+
+
+def load_reward_model(
+    folder: str | Path,
+    *,
+    attention: str = "sdpa",
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+) -> "paretokit.models.rewards.RewardModel":
+    """Return the reward model that `RewardModel.save` wrote to `folder`; its base is loaded again by its name.
+
+    `attention`, `device` and `dtype` are those of `load_policy`. All of it fits, or nothing is loaded: raises `ModelError`
+    for a folder without a reward model, damaged files, tensors that are missing, surplus or of another shape, and a base with
+    other weights than those that the model was trained on.
+
+    >>> import tempfile
+    >>> from paretokit.models.rewards import new_reward_model
+    >>> model = new_reward_model(load_policy("tiny", adapter="none"), kinds={"right": "class"})
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     model.save(f"{place}/judge")
+    ...     loaded = load_reward_model(f"{place}/judge")
+    >>> loaded.kinds, loaded.source == model.source
+    ({'right': 'class'}, True)
+    """
+    place = Path(folder).expanduser()
+    if not (place / "reward.json").is_file():
+        raise ModelError(
+            f"reward model {str(folder)!r}: found no reward.json there, expected the folder that RewardModel.save wrote. "
+            "Train one with train_reward_model; a policy is loaded with load_policy."
+        )
+    from paretokit.models import reward_files
+
+    saved = reward_files.read_reward_file(place)
+    policy = load_policy(place / reward_files.BACKBONE, attention=attention, device=device, dtype=dtype)
+    return reward_files.restore(policy, folder=place, saved=saved)
 
 
 def _load_saved(

@@ -66,19 +66,33 @@ class Reader:
         """Return the log-probability of each scored token; differentiable. `score` makes them of hidden states (default: the
         output projection); `model` is another one to run, such as the base."""
         run = self.model if model is None else model
-        inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
-        predicting, targets = (part.to(inputs["input_ids"].device) for part in (rows.predicting, rows.targets))
-        width = rows.input_ids.shape[1]
+        predicting, targets = (part.to(next(run.parameters()).device) for part in (rows.predicting, rows.targets))
         if not self.projection.exact:
-            with self._running(run, run, width=width) as call, scored_only(run, predicting):
+            inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
+            with self._running(run, run, width=rows.input_ids.shape[1]) as call, scored_only(run, predicting):
                 return token_logps(call(**inputs).logits[0], targets)
-        with self._running(run, backbone(run), width=width) as call:
-            hidden = call(**inputs).last_hidden_state.flatten(0, 1)[predicting]
+        hidden = self.hidden(rows, predicting, shared=shared, model=run)
         hidden = hidden.to(self.compute.dtype or hidden.dtype)
         if score is not None:
             return score(hidden, targets)
         scorer = self.own_scorer() if run is self.model else own_scorer(run, self.projection)
         return scorer(hidden, targets)[0]
+
+    def hidden(
+        self,
+        rows: Rows,
+        places: Int[Tensor, " N"],
+        *,
+        shared: bool = False,
+        model: PreTrainedModel | PeftModel | None = None,
+    ) -> Float[Tensor, "N D"]:
+        """Return the backbone's last hidden states, after its final norm, at `places`: flat indices into the rows;
+        differentiable. `shared`, `model` as in `logps`."""
+        run = self.model if model is None else model
+        inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
+        with self._running(run, backbone(run), width=rows.input_ids.shape[1]) as call:
+            states = call(**inputs).last_hidden_state.flatten(0, 1)
+        return states[places.to(states.device)]
 
     @torch.no_grad()
     def sums(

@@ -10,10 +10,10 @@ import dataclasses
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -30,15 +30,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SavedPolicy",
+    "as_json",
     "check_state",
     "export",
     "export_model",
     "new_folder",
+    "read_description",
     "read_policy_file",
     "read_state",
     "read_tensors",
     "save",
+    "write",
 ]
+
+T = TypeVar("T")
 
 FORMAT = 1
 POLICY_FILE = "policy.json"
@@ -71,6 +76,12 @@ class SavedPolicy:
 
 def save(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
     """Write the policy to `folder`; an earlier saved policy there is replaced, anything else is left alone."""
+    with new_folder(folder, replaces=POLICY_FILE) as place:
+        write(policy, place)
+
+
+def write(policy: "paretokit.models.policy.Policy", place: Path) -> None:
+    """Write the files of a saved policy into a folder that exists."""
     config = policy.lora_config
     saved = SavedPolicy(
         base=policy.base.name,
@@ -84,14 +95,13 @@ def save(policy: "paretokit.models.policy.Policy", folder: Path) -> None:
     state = {name: tensor.contiguous() for name, tensor in policy.trainable_state().items()}
     own = {name: tensor for name, tensor in state.items() if name.startswith(heads.PREFIX)}
     files = {saved.weights_file: {name: state[name] for name in state if name not in own}, HEADS_FILE: own}
-    with new_folder(folder, replaces=POLICY_FILE) as place:
-        for name, part in files.items():
-            if part:
-                save_file(part, place / name, metadata={"format": "pt"})
-        if config is not None:
-            content = {name: _plain(value) for name, value in config.to_dict().items()}
-            (place / "adapter_config.json").write_text(_json(content), encoding="utf-8")
-        (place / POLICY_FILE).write_text(_json(dataclasses.asdict(saved)), encoding="utf-8")
+    for name, part in files.items():
+        if part:
+            save_file(part, place / name, metadata={"format": "pt"})
+    if config is not None:
+        content = {name: _plain(value) for name, value in config.to_dict().items()}
+        (place / "adapter_config.json").write_text(as_json(content), encoding="utf-8")
+    (place / POLICY_FILE).write_text(as_json(dataclasses.asdict(saved)), encoding="utf-8")
 
 
 def export(policy: "paretokit.models.policy.Policy", folder: Path, *, mixture: Sequence[float]) -> None:
@@ -122,16 +132,26 @@ def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def read_policy_file(folder: Path) -> SavedPolicy:
     """Return what the `policy.json` in `folder` says; `ModelError` where it is damaged or of another format."""
-    path = folder / POLICY_FILE
+    return read_description(folder / POLICY_FILE, _saved_policy, remedy="Save the policy again.")
+
+
+def read_description(path: Path, make: Callable[[dict[str, Any]], T], *, remedy: str) -> T:
+    """Return what `make` makes of a JSON file of this format; `ModelError` where it is damaged or of another format.
+
+    `make` may raise `ValueError`, `KeyError` or `TypeError` for what it cannot use.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content["format"]
         if version != FORMAT:
             raise ModelError(f"{path}: found format {version!r}, expected {FORMAT}. Use the paretokit version that wrote it.")
-        content["objectives"], content["heads"] = tuple(content["objectives"]), tuple(content["heads"])
-        return SavedPolicy(**content)
+        return make(content)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: damaged ({type(error).__name__}: {error}). Save the policy again.") from error
+        raise ModelError(f"{path}: damaged ({type(error).__name__}: {error}). {remedy}") from error
+
+
+def _saved_policy(content: dict[str, Any]) -> SavedPolicy:
+    return SavedPolicy(**{**content, "objectives": tuple(content["objectives"]), "heads": tuple(content["heads"])})
 
 
 def read_state(folder: Path, saved: SavedPolicy) -> dict[str, Tensor]:
@@ -148,19 +168,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: cannot be read ({' '.join(str(error).split())}). Save the policy again.") from error
 
 
-def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, place: str) -> None:
-    """Raise `ModelError` where names or shapes differ, naming the first few."""
+def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, place: str, owner: str = "policy") -> None:
+    """Raise `ModelError` where names or shapes differ, naming the first few; `owner` is what the weights are of."""
     missing, unexpected = [n for n in expected if n not in state], [n for n in state if n not in expected]
     if missing or unexpected:
         raise ModelError(
-            f"{place}: the weights do not fit the policy: {_few('missing', missing)}, "
-            f"{_few('unexpected', unexpected)}. Use weights saved from a policy with the same base and adapter."
+            f"{place}: the weights do not fit the {owner}: {_few('missing', missing)}, "
+            f"{_few('unexpected', unexpected)}. Use weights saved from a {owner} with the same base and adapter."
         )
     for name, tensor in expected.items():
         if state[name].shape != tensor.shape:
             raise ModelError(
                 f"{place}: {name} has shape {tuple(state[name].shape)}, expected {tuple(tensor.shape)}. "
-                "Use weights that were saved from a policy with the same base and adapter."
+                f"Use weights that were saved from a {owner} with the same base and adapter."
             )
 
 
@@ -201,7 +221,12 @@ def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set) else value
 
 
-def _json(content: Mapping[str, object]) -> str:
+def as_json(content: Mapping[str, object]) -> str:
+    """Return JSON text with a line for each field.
+
+    >>> as_json({"format": 1})
+    '{\\n  "format": 1\\n}\\n'
+    """
     return json.dumps(content, indent=2) + "\n"
 
 

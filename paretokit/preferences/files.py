@@ -37,8 +37,11 @@ class Record(NamedTuple):
 class Faults:
     """What to do with a record that cannot be used: raise its error, or keep its message and go on."""
 
-    def __init__(self, *, skip: bool) -> None:
+    def __init__(
+        self, *, skip: bool, remedy: str = "Correct the record, or leave such records out with on_error='skip'."
+    ) -> None:
         self.skip = skip
+        self.remedy = remedy
         self.messages: list[str] = []
 
     @contextmanager
@@ -48,7 +51,7 @@ class Faults:
             yield
         except DataError as error:
             if not self.skip:
-                raise DataError(f"{error} Correct the record, or leave such records out with on_error='skip'.") from None
+                raise DataError(f"{error} {self.remedy}") from None
             self.messages.append(str(error))
 
 

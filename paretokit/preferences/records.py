@@ -1,6 +1,6 @@
 """`Preferences`: prompts with two responses each and one label per objective, as a value that nobody can change.
 
-Imports: torch, pandas, `errors`, `prompts`, `shapes`, `texts`, and `report` of this floor.
+Imports: torch, pandas, `errors`, `prompts`, `shapes`, `texts`, and `report`, `splits` of this floor.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import torch
 
 from paretokit.errors import ConfigError, DataError, ShapeError, suggestion
 from paretokit.preferences.report import PreferenceReport, count_conflicts, count_labels, count_texts, count_tokens
+from paretokit.preferences.splits import held_out_by_prompt
 from paretokit.prompts import Prompt, as_prompt, as_text, describe
 from paretokit.shapes import Float, Tensor
 from paretokit.texts import EncodedPair, encode_pair
@@ -68,7 +69,7 @@ class Preferences:
         or objective that cannot be used, naming the pair, counted from 0; `ShapeError` for labels of another shape.
         """
         self.__dict__.update(
-            _objectives=_checked_objectives(objectives, source=source),
+            _objectives=checked_objectives(objectives, source=source),
             _prompts=tuple(as_prompt(prompt, place=f"pair {index}, prompt") for index, prompt in enumerate(prompts)),
             _responses_a=tuple(as_text(text, place=f"pair {i}, response_a") for i, text in enumerate(responses_a)),
             _responses_b=tuple(as_text(text, place=f"pair {i}, response_b") for i, text in enumerate(responses_b)),
@@ -198,7 +199,7 @@ class Preferences:
         pairs = list(range(len(self))) if indices is None else [self._index(index) for index in indices]
         rows = list(range(len(self._objectives)))
         if objectives is not None:
-            rows = [self._row(name) for name in _checked_objectives(objectives, source="objectives")]
+            rows = [self._row(name) for name in checked_objectives(objectives, source="objectives")]
             judged = (~self._labels[rows].isnan()).any(0)
             pairs = [pair for pair in pairs if judged[pair]]
         pairs = pairs[:limit]
@@ -236,29 +237,9 @@ class Preferences:
         keep the order of the pairs. Raises `ConfigError` for a `test` out of range, `DataError` where one part would be
         empty.
         """
-        wanted = self._test_pairs(test)
-        groups: dict[Prompt, list[int]] = {}
-        for index, prompt in enumerate(self._prompts):
-            groups.setdefault(prompt, []).append(index)
-        held_out: set[int] = set()
-        keys = list(groups)
-        for draw in torch.randperm(len(keys), generator=torch.Generator().manual_seed(seed)).tolist():
-            if len(held_out) >= wanted:
-                break
-            held_out.update(groups[keys[draw]])
-        if len(held_out) == len(self):
-            raise DataError(
-                f"{self._source}: {len(self)} pairs on {len(groups)} prompts leave none to train on with test={test}; "
-                "ask for less, or bring pairs on more prompts."
-            )
+        held_out = held_out_by_prompt(self._prompts, test=test, seed=seed, source=self._source, noun="pairs")
         train = [index for index in range(len(self)) if index not in held_out]
         return self.select(indices=train), self.select(indices=sorted(held_out))
-
-    def _test_pairs(self, test: float | int) -> int:
-        share = isinstance(test, float)
-        if isinstance(test, bool) or (share and not 0 < test < 1) or (not share and test < 1):
-            raise ConfigError(f"test: found {describe(test)}, expected a number of pairs, at least 1, or a share in (0, 1).")
-        return math.ceil(test * len(self)) if share else int(test)
 
     def encode(self, tokenizer: Any, *, max_length: int) -> tuple[EncodedPair, ...]:
         """Return the P pairs as token ids, see `texts.encode_pair`; an error names the pair, counted from 0."""
@@ -325,7 +306,12 @@ def native_records(preferences: Preferences) -> list[dict[str, Any]]:
     ]
 
 
-def _checked_objectives(objectives: Sequence[str], *, source: str) -> tuple[str, ...]:
+def checked_objectives(objectives: Sequence[str], *, source: str, fields: Sequence[str] = FIELDS) -> tuple[str, ...]:
+    """Return the names of objectives, each once, none of them a field of a record; `DataError` for anything else.
+
+    >>> checked_objectives(["helpful", "brief"], source="pairs.jsonl")
+    ('helpful', 'brief')
+    """
     if isinstance(objectives, str):
         raise DataError(f"{source}: found the text {objectives!r}, expected a list of objectives such as [{objectives!r}].")
     names = tuple(objectives)
@@ -334,7 +320,7 @@ def _checked_objectives(objectives: Sequence[str], *, source: str) -> tuple[str,
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"{source}: found the objective {describe(name)}, expected a name of at least one character.")
-        if name in FIELDS:
+        if name in fields:
             raise DataError(f"{source}: found an objective called {name!r}, which is a field of every record; rename it.")
         if names.count(name) > 1:
             raise DataError(f"{source}: found the objective {name!r} twice, expected each once.")

@@ -1,48 +1,35 @@
-"""The configuration of one training run: a frozen value whose every field is documented, checked and written as JSON.
+"""The configurations of a training run and of a reward model's: frozen, documented, checked values, see `fields`.
 
-The line that documents a field is also its help in the shell. Imports: the standard library and `errors`.
+Imports: the standard library and `fields`.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
-from paretokit.errors import ConfigError, suggestion
+from paretokit.training.fields import Checked, numbers_by_name, option, optional, real, same_as, whole
+
+__all__ = [
+    "AUTOCASTS",
+    "BACKBONE_RATE",
+    "NON_FINITE",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "RewardConfig",
+    "TrainConfig",
+    "learning_rate",
+]
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "constant")
 NON_FINITE = ("stop", "skip")
 AUTOCASTS = ("bfloat16", "float16")
-
-
-def _option(default: Any, description: str, *, check: Callable[[Any], bool], expected: str) -> Any:
-    return field(default=default, metadata={"help": description, "check": check, "expected": expected})
-
-
-def _whole(low: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _real(low: float, high: float, *, low_open: bool = False) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        return number and (low < value if low_open else low <= value) and value < high
-
-    return check
-
-
-def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or check(value)
-
-
-def _betas(value: Any) -> bool:
-    positive = _real(0, math.inf, low_open=True)
-    return isinstance(value, dict) and all(isinstance(name, str) and positive(beta) for name, beta in value.items())
+BACKBONE_RATE = 2e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """How to train; what to train on, with which method and weights, are arguments of `train`.
 
     Raises `ConfigError`, naming the field, for a value out of range.
@@ -55,137 +42,183 @@ class TrainConfig:
     paretokit.errors.ConfigError: c: found 1.0, expected 0 <= c < 1. Change c in the TrainConfig or on the command line.
     """
 
-    steps: int = _option(40, "optimizer steps", check=_whole(1), expected="a whole number >= 1")
-    pairs_per_step: int = _option(8, "preference pairs in one optimizer step", check=_whole(1), expected="a whole number >= 1")
-    pairs_per_backward: int | None = _option(
+    where: ClassVar[str] = "the TrainConfig or on the command line"
+
+    steps: int = option(40, "optimizer steps", check=whole(1), expected="a whole number >= 1")
+    pairs_per_step: int = option(8, "preference pairs in one optimizer step", check=whole(1), expected="a whole number >= 1")
+    pairs_per_backward: int | None = option(
         None,
         "pairs in one forward and backward pass; smaller needs less memory and gives the same update (default: all)",
-        check=_optional(_whole(1)),
+        check=optional(whole(1)),
         expected="a whole number >= 1, or nothing",
     )
-    tokens_per_backward: int = _option(
+    tokens_per_backward: int = option(
         2048,
         "tokens in one forward and backward pass; smaller needs less memory and gives the same update",
-        check=_whole(1),
+        check=whole(1),
         expected="a whole number >= 1",
     )
-    learning_rate: float = _option(2e-4, "peak learning rate", check=_real(0, math.inf, low_open=True), expected="a number > 0")
-    beta: float = _option(
+    learning_rate: float = option(2e-4, "peak learning rate", check=real(0, math.inf, low_open=True), expected="a number > 0")
+    beta: float = option(
         0.2,
         "DPO's inverse temperature (0.2 in RACO's release)",
-        check=_real(0, math.inf, low_open=True),
+        check=real(0, math.inf, low_open=True),
         expected="a number > 0",
     )
-    head_betas: Mapping[str, float] | None = _option(
+    head_betas: Mapping[str, float] | None = option(
         None,
         "beta of some heads, where it is another one: name=number,... (methods mah-dpo and mah-raco)",
-        check=_optional(_betas),
+        check=optional(numbers_by_name),
         expected="numbers > 0 by objective, or nothing",
     )
-    c: float = _option(
+    c: float = option(
         0.4,
         "radius of the conflict correction, relative to the preferred gradient",
-        check=_real(0, 1),
+        check=real(0, 1),
         expected="0 <= c < 1",
     )
-    max_length: int | None = _option(
+    max_length: int | None = option(
         None,
         "tokens of prompt and response together; what is longer is cut, and counted (default: 512, or the model's context)",
-        check=_optional(_whole(2)),
+        check=optional(whole(2)),
         expected="a whole number >= 2, or nothing",
     )
-    max_grad_norm: float = _option(
+    max_grad_norm: float = option(
         1.0,
         "the combined gradient is scaled down to this norm",
-        check=_real(0, math.inf, low_open=True),
+        check=real(0, math.inf, low_open=True),
         expected="a number > 0",
     )
-    optimizer: str = _option(
+    optimizer: str = option(
         "adamw",
         f"one of {', '.join(OPTIMIZERS)}",
         check=lambda value: value in OPTIMIZERS,
         expected=f"one of {', '.join(OPTIMIZERS)}",
     )
-    schedule: str = _option(
+    schedule: str = option(
         "cosine",
         f"learning-rate schedule after the warm-up: one of {', '.join(SCHEDULES)}",
         check=lambda value: value in SCHEDULES,
         expected=f"one of {', '.join(SCHEDULES)}",
     )
-    warmup: float = _option(
-        0.1, "share of the steps in which the learning rate rises", check=_real(0, 1), expected="0 <= warmup < 1"
+    warmup: float = option(
+        0.1, "share of the steps in which the learning rate rises", check=real(0, 1), expected="0 <= warmup < 1"
     )
-    weight_decay: float = _option(
+    weight_decay: float = option(
         0.0,
         "decoupled weight decay (AdamW); not part of the objectives' gradients",
-        check=_real(0, math.inf),
+        check=real(0, math.inf),
         expected="a number >= 0",
     )
-    seed: int = _option(
-        0, "seed of adapter initialisation, data order and method", check=_whole(0), expected="a whole number >= 0"
+    seed: int = option(
+        0, "seed of adapter initialisation, data order and method", check=whole(0), expected="a whole number >= 0"
     )
-    on_non_finite: str = _option(
+    on_non_finite: str = option(
         "stop",
         "a step whose loss or gradient is not finite: stop with an error, or skip it; it is never taken",
         check=lambda value: value in NON_FINITE,
         expected=f"one of {', '.join(NON_FINITE)}",
     )
-    checkpointing: bool = _option(
+    checkpointing: bool = option(
         False,
         "keep each layer's inputs alone and compute it once more in the backward pass: less memory, more time",
         check=lambda value: isinstance(value, bool),
         expected="true or false",
     )
-    autocast: str | None = _option(
+    autocast: str | None = option(
         None,
         "precision of the matrix products, by torch.autocast: bfloat16 or float16 (default: as the model is)",
-        check=_optional(lambda value: value in AUTOCASTS),
+        check=optional(lambda value: value in AUTOCASTS),
         expected=f"one of {', '.join(AUTOCASTS)}, or nothing",
     )
-    compiler: str | None = _option(
+    compiler: str | None = option(
         None,
         "compile the model with this backend of torch.compile, such as inductor; then each objective has a backward pass",
-        check=_optional(lambda value: isinstance(value, str) and bool(value)),
+        check=optional(lambda value: isinstance(value, str) and bool(value)),
         expected="the name of a backend, or nothing",
     )
-    threads: int | None = _option(
+    threads: int | None = option(
         None,
         "torch threads of the run (default: as torch is set)",
-        check=_optional(_whole(1)),
+        check=optional(whole(1)),
         expected="a whole number >= 1, or nothing",
     )
 
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not item.metadata["check"](value):
-                raise ConfigError(
-                    f"{item.name}: found {value!r}, expected {item.metadata['expected']}. "
-                    f"Change {item.name} in the TrainConfig or on the command line."
-                )
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RewardConfig(Checked):
+    """How to train a reward model; on which backbone and which labels are arguments of `train_reward_model`.
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "TrainConfig":
-        """Return the config that `to_json` wrote; fields that are absent keep their default, unknown ones are an error."""
-        names = [item.name for item in fields(cls)]
-        for name in data:
-            if name not in names:
-                raise ConfigError(
-                    f"TrainConfig: found the unknown field {name!r}, expected some of {', '.join(names)}."
-                    f"{suggestion(name, names)} Remove it, or correct its name."
-                )
-        return cls(**data)
+    Raises `ConfigError`, naming the field, for a value out of range.
 
-    def replace(self, **changes: Any) -> "TrainConfig":
-        """Return a copy with some fields changed; checked like a new one."""
-        return replace(self, **changes)
+    >>> config = RewardConfig(steps=5, width=64)
+    >>> RewardConfig.from_json(config.to_json()) == config
+    True
+    >>> RewardConfig(heldout=1.0)
+    Traceback (most recent call last):
+    paretokit.errors.ConfigError: heldout: found 1.0, expected 0 <= heldout < 1. Change heldout in the RewardConfig.
+    """
+
+    where: ClassVar[str] = "the RewardConfig"
+
+    steps: int = same_as(TrainConfig, "steps", default=200)
+    examples_per_step: int = option(
+        16, "texts, or pairs of texts, of each objective in one optimizer step", check=whole(1), expected="a whole number >= 1"
+    )
+    examples_per_backward: int | None = same_as(
+        TrainConfig,
+        "pairs_per_backward",
+        help="texts, or pairs, in one forward and backward pass; smaller needs less memory and gives the same update",
+    )
+    tokens_per_backward: int = same_as(TrainConfig, "tokens_per_backward")
+    learning_rate: float = same_as(TrainConfig, "learning_rate", default=3e-3, help="peak learning rate of the outputs")
+    backbone_learning_rate: float | None = option(
+        None,
+        f"peak learning rate of a backbone that is trained (default: {BACKBONE_RATE:g})",
+        check=optional(real(0, math.inf, low_open=True)),
+        expected="a number > 0, or nothing",
+    )
+    width: int | None = option(
+        None,
+        "units between hidden state and output (default: none, linear outputs)",
+        check=optional(whole(1)),
+        expected="a whole number >= 1, or nothing",
+    )
+    weights: Mapping[str, float] | None = option(
+        None,
+        "factors of the losses of some objectives, by name (default: 1 each)",
+        check=optional(numbers_by_name),
+        expected="numbers > 0 by objective, or nothing",
+    )
+    heldout: float = option(
+        0.2,
+        "share of the prompts that are not trained on: half of them to fit temperatures, half to measure",
+        check=real(0, 1),
+        expected="0 <= heldout < 1",
+    )
+    split_seed: int = option(
+        0, "seed of the split by prompt, the same for all runs to be compared", check=whole(0), expected="a whole number >= 0"
+    )
+    bins: int = option(10, "bins of the reliability tables", check=whole(1), expected="a whole number >= 1")
+    max_length: int | None = same_as(
+        TrainConfig,
+        "max_length",
+        help="tokens of a text; steps and ends of responses beyond are left out, and counted (default: the model's context)",
+    )
+    max_grad_norm: float = same_as(
+        TrainConfig, "max_grad_norm", help="the gradients of the backbone and of each output are scaled down to this norm"
+    )
+    optimizer: str = same_as(TrainConfig, "optimizer")
+    schedule: str = same_as(TrainConfig, "schedule")
+    warmup: float = same_as(TrainConfig, "warmup")
+    weight_decay: float = same_as(TrainConfig, "weight_decay", default=0.01)
+    seed: int = same_as(TrainConfig, "seed", help="seed of the outputs' start and of the order of the data")
+    checkpointing: bool = same_as(TrainConfig, "checkpointing")
+    autocast: str | None = same_as(TrainConfig, "autocast")
+    threads: int | None = same_as(TrainConfig, "threads")
 
 
-def learning_rate(config: TrainConfig, *, step: int) -> float:
+def learning_rate(config: TrainConfig | RewardConfig, *, step: int) -> float:
     """Return the learning rate of a step (counted from 1): a linear rise, the peak at the first step after the warm-up,
     then the schedule, which would reach zero one step after the last (`constant` stays at the peak).
 

@@ -5,7 +5,7 @@ Imports: torch, `maths`, `training.config`, `training.state`; `models` by value.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,11 +13,11 @@ from paretokit.maths.gramian import combine as weighted_sum
 from paretokit.maths.raco import Combination
 from paretokit.models.policy import Policy
 from paretokit.shapes import Float, Tensor
-from paretokit.training.config import TrainConfig
+from paretokit.training.config import RewardConfig, TrainConfig
 from paretokit.training.jacobian import Jacobian, OnHost
 from paretokit.training.state import TrainState
 
-__all__ = ["Update", "descend", "optimizer_for", "optimizer_state", "update_norm"]
+__all__ = ["Update", "descend", "make_optimizer", "optimizer_for", "optimizer_state", "update_norm"]
 
 
 class Update(NamedTuple):
@@ -69,11 +69,7 @@ def update_norm(gram: Float[Tensor, "m m"], coefficients: Float[Tensor, " m"]) -
 
 def optimizer_for(policy: Policy, *, config: TrainConfig, resume: TrainState | None) -> torch.optim.Optimizer:
     """Return the optimizer of a policy's trainable weights, with the moments of `resume` where that is given."""
-    parameters = list(policy.trainable.values())
-    if config.optimizer == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
-    else:
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimizer = make_optimizer(list(policy.trainable.values()), config=config)
     if resume is not None:
         for name, parameter in policy.trainable.items():
             prefix = f"{name}."
@@ -81,6 +77,13 @@ def optimizer_for(policy: Policy, *, config: TrainConfig, resume: TrainState | N
             if moments:
                 optimizer.state[parameter] = moments
     return optimizer
+
+
+def make_optimizer(parameters: Sequence[Any], *, config: TrainConfig | RewardConfig) -> torch.optim.Optimizer:
+    """Return the optimizer that a configuration asks for, of parameters or of groups of them, as torch takes them."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=config.learning_rate)
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def optimizer_state(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

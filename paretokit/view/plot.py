@@ -10,15 +10,17 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from paretokit.decoding.tree import GuidedGeneration
 from paretokit.experiments.front import Front
 from paretokit.view import conflict as _conflict
 from paretokit.view import curves as _curves
 from paretokit.view import samples as _samples
+from paretokit.view import tree as _tree
 from paretokit.view.front_figure import draw_front
 from paretokit.view.front_view import front_view
 from paretokit.view.theme import CONFIG, Theme
 
-__all__ = ["CONFIG", "conflict", "curves", "front", "samples"]
+__all__ = ["CONFIG", "conflict", "curves", "front", "samples", "tree"]
 
 
 def front(front: Front, *, axes: Sequence[tuple[str, str]] | None = None, theme: Theme = "auto") -> go.Figure:
@@ -80,3 +82,19 @@ def samples(
     ['<b>prompt</b>', '<b>after</b>', '<b>short</b>']
     """
     return _samples.draw_samples(_samples.samples_view(frame, start=start, objectives=objectives, limit=limit), theme=theme)
+
+
+def tree(made: GuidedGeneration, *, theme: Theme = "auto") -> go.Figure:
+    """Return all candidates that guided decoding looked at: steps to the right, a panel of scores for each objective.
+
+    What became the text is filled and joined. A candidate's text, scores and utility are in its hover. `made` is one of what
+    `paretokit.guided_generate` returns; a text without any step is a `DataError`.
+
+    >>> from paretokit.decoding.guided import guided_generate
+    >>> from paretokit.models.tiny import random_policy
+    >>> scorers = {"short": lambda prompt, text: -len(text)}
+    >>> made = guided_generate(random_policy(), ["Hi"], reward_model=scorers, weights=[1], candidates=3, max_new_tokens=8)
+    >>> tree(made[0]).layout.xaxis.title.text
+    'step'
+    """
+    return _tree.draw_tree(_tree.tree_view(made), theme=theme)

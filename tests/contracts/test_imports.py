@@ -29,7 +29,7 @@ THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "preferences": {"torch", "numpy", "pandas", "pyarrow"},
     "training": {"torch"},
     "decoding": {"torch", "transformers", "numpy"},
-    "experiments": {"torch", "numpy", "pandas", "safetensors", "rich"},
+    "experiments": {"torch", "numpy", "pandas", "safetensors", "rich", "math_verify"},
     "view": {"torch", "numpy", "pandas", "plotly", "rich", "ipywidgets", "anywidget", "traitlets", "IPython"},
     "cli": {"torch", "pandas", "rich", "playwright", "jupyterlab", "trl", "torchjd", "datasets", "peft", "huggingface_hub"},
 }

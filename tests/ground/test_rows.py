@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paretokit.errors import DataError
-from paretokit.rows import alike, pad_rows, shared_rows, visible
+from paretokit.rows import alike, pad_rows, shared_rows, text_rows, visible
 
 TOKENS = st.lists(st.integers(0, 50), min_size=1, max_size=9)
 SEQUENCES = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=6)
@@ -163,3 +163,25 @@ def test_shared_rows_refuse_what_rows_refuse():
         shared_rows([[1], [2]], [[3], [4]], [[5], []])
     with pytest.raises(DataError, match="found 1 prompts and 2 responses"):
         shared_rows([[1]], [[3]], [[5], [6]])
+
+
+@settings(deadline=None)
+@given(st.lists(TOKENS, min_size=1, max_size=6))
+def test_texts_that_are_only_read_stand_as_others_do(texts):
+    """As prompt and response would together, of which nothing is scored."""
+    rows = text_rows(texts)
+    whole = pad_rows(texts, [[1]] * len(texts))
+    width = rows.input_ids.shape[1]
+    assert torch.equal(rows.segments.sum(dim=1), torch.tensor([len(text) for text in texts]))
+    for index, text in enumerate(texts):
+        assert rows.input_ids[index, : len(text)].tolist() == text
+        assert not rows.input_ids[index, len(text) :].any()
+        assert torch.equal(rows.position_ids[index, : len(text)], whole.position_ids[index, : len(text)])
+        assert rows.owner[index].tolist() == [index] * len(text) + [-1] * (width - len(text))
+    assert [len(part) for part in (rows.predicting, rows.targets, rows.sequence)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("texts", [[], [[1], []]])
+def test_texts_without_tokens_are_refused(texts):
+    with pytest.raises(DataError, match=r"rows: (found no sequences|prompt 1 holds no tokens)"):
+        text_rows(texts)

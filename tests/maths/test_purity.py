@@ -49,7 +49,16 @@ def _two(weight, bias, up, down, up2, down2):
 GRAM, WEIGHTS, POINTS = _matrix([17, -5], [-5, 2]), _matrix(0.2, 0.8), _matrix([1, 3], [2, 2], [1, 1])
 HEAD = (_matrix([1, 3], [2, 2], [1, 1]), _matrix(1, 2, 3), _matrix([1], [2], [0]), _matrix([1, -1]))
 PAIR = (*HEAD, _matrix([0], [1], [1]), _matrix([2, 0]))
+CLASSES = (_matrix(2, -1, 0.5), _matrix(1, 0, 0))
 CALLS = {
+    "calibration.accuracy": lambda f: assert_pure(f, *(part.clone() for part in CLASSES)),
+    "calibration.auc": lambda f: assert_pure(f, *(part.clone() for part in CLASSES)),
+    "calibration.brier": lambda f: assert_pure(f, _matrix(0.9, 0.2, 0.5), CLASSES[1].clone()),
+    "calibration.log_loss": lambda f: assert_pure(f, *(part.clone() for part in CLASSES)),
+    "calibration.measure": lambda f: assert_pure(f, *(part.clone() for part in CLASSES), bins=2),
+    "calibration.reliability": lambda f: assert_pure(f, _matrix(0.9, 0.2, 0.5), CLASSES[1].clone(), bins=2),
+    "calibration.smoothed": lambda f: assert_pure(f, CLASSES[1].clone()),
+    "calibration.temperature": lambda f: assert_pure(f, *(part.clone() for part in CLASSES)),
     "contraction.contract": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), _layout(), _slopes()),
     "contraction.contract_embedding": lambda f: assert_pure(
         f, POINTS.clone(), torch.tensor([0, 2, 0]), _slopes(), rows=3, ignored=2
@@ -89,6 +98,8 @@ CALLS = {
     "intervals.bootstrap_mean": lambda f: assert_pure(
         f, _matrix(1, 2, 4), torch.tensor([0, 0, 1]), draws=5, generator=_generator()
     ),
+    "intervals.finite": lambda f: assert_pure(f, _matrix(1, 2, 4), place="here"),
+    "intervals.ranks": lambda f: assert_pure(f, _matrix(3, 1, 3)),
     "intervals.spearman": lambda f: assert_pure(f, _matrix(1, 2, 4), _matrix(2, 1, 3)),
     "logps.sum_by_sequence": lambda f: assert_pure(f, _matrix(-1, -2), torch.tensor([1, 0]), count=2),
     "logps.wide": lambda f: assert_pure(f, torch.bfloat16),
@@ -102,10 +113,23 @@ CALLS = {
     "mixing.mix": lambda f: assert_pure(
         lambda x, w, *given: f(x, _two(*given), w), POINTS.clone(), _matrix([1, 0], [0, 1], [0.5, 0.5]), *PAIR
     ),
+    "proportions.wilson": lambda f: assert_pure(f, 0.5, 8, level=0.9),
     "raco.cagrad_coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
     "raco.clip": lambda f: assert_pure(f, WEIGHTS.flip(0), WEIGHTS.clone()),
     "raco.coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
     "raco.dual": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
+    "reward_losses.bradley_terry": lambda f: assert_pure(f, _matrix([1, 2], [0, 1]), _matrix([1, torch.nan], [-1, 0])),
+    "reward_losses.check_classes": lambda f: assert_pure(f, _matrix([1, torch.nan], [0, 0.5])),
+    "reward_losses.cross_entropy": lambda f: assert_pure(f, _matrix([1, 2], [0, 1]), _matrix([1, torch.nan], [0, 0.5])),
+    "reward_losses.squared_error": lambda f: assert_pure(f, _matrix([1, 2], [0, 1]), _matrix([1, torch.nan], [-1, 0])),
+    "selection.best": lambda f: assert_pure(f, _matrix(1, 3, 3), 2),
+    "selection.constrained": lambda f: assert_pure(f, POINTS.clone(), WEIGHTS.clone(), least={0: 1.5}),
+    "selection.lexicographic": lambda f: assert_pure(f, POINTS.clone(), WEIGHTS.clone()),
+    "selection.minimum": lambda f: assert_pure(f, POINTS.clone(), WEIGHTS.clone()),
+    "selection.product": lambda f: assert_pure(f, POINTS / 4, WEIGHTS.clone()),
+    "selection.rule": lambda f: assert_pure(f, "constraint", ("a", "b"), least={"a": 0.5}),
+    "selection.standardised": lambda f: assert_pure(f, POINTS.clone()),
+    "selection.weighted": lambda f: assert_pure(f, POINTS.clone(), WEIGHTS.clone()),
     "simplex.dirichlet": lambda f: assert_pure(f, 3, 2, generator=_generator()),
     "simplex.grid": lambda f: assert_pure(f, 3, resolution=4),
     "simplex.mixture_of": lambda f: assert_pure(f, _matrix(0.4, 0.6), _matrix([0, 1], [0.2, 0.8], [1, 0])),

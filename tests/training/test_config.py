@@ -7,25 +7,28 @@ from typing import get_args
 import pytest
 
 from paretokit.errors import ConfigError
-from paretokit.training.config import TrainConfig, learning_rate
+from paretokit.training.config import RewardConfig, TrainConfig, learning_rate
 
 
 def test_json_gives_the_same_value_back():
     config = TrainConfig(steps=7, pairs_per_backward=2, c=0.25, optimizer="sgd", threads=1, head_betas={"o0": 0.3})
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    reward = RewardConfig(steps=7, width=3, weights={"right": 2.0}, heldout=0, backbone_learning_rate=1e-5)
+    assert RewardConfig.from_json(json.loads(json.dumps(reward.to_json()))) == reward
 
 
-def test_every_field_is_documented_and_checked():
-    for item in fields(TrainConfig):
+@pytest.mark.parametrize("kind", [TrainConfig, RewardConfig])
+def test_every_field_is_documented_and_checked(kind):
+    for item in fields(kind):
         assert item.metadata["help"]
         assert item.metadata["expected"]
         if item.type is bool:  # what is none is stopped by the type checker of the tests already
             assert not item.metadata["check"](-1)
             continue
         bad = "" if item.name == "compiler" else "no such choice" if str in (item.type, *get_args(item.type)) else -1
-        bad = {"o0": -1.0} if item.name == "head_betas" else bad
+        bad = {"o0": -1.0} if item.name in ("head_betas", "weights") else bad
         with pytest.raises(ConfigError, match=f"^{item.name}: found "):
-            TrainConfig(**{item.name: bad})
+            kind(**{item.name: bad})
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,19 @@ def test_a_bad_value_names_field_finding_and_remedy(field, value, message):
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**{field: value})
     assert str(caught.value) == f"{message} Change {field} in the TrainConfig or on the command line."
+
+
+def test_fields_of_a_reward_model_are_those_of_training_with_their_own_defaults():
+    ours, theirs = ({item.name: item for item in fields(kind)} for kind in (RewardConfig, TrainConfig))
+    for name in ("steps", "learning_rate", "max_grad_norm", "schedule"):
+        assert ours[name].metadata["check"] is theirs[name].metadata["check"]
+    assert (RewardConfig().steps, TrainConfig().steps) == (200, 40)
+    assert ours["learning_rate"].metadata["help"] == "peak learning rate of the outputs"
+    with pytest.raises(ConfigError) as caught:
+        RewardConfig(width=0)
+    assert str(caught.value) == "width: found 0, expected a whole number >= 1, or nothing. Change width in the RewardConfig."
+    with pytest.raises(ConfigError, match=r"RewardConfig: found the unknown field 'widht'.*Did you mean 'width'\?"):
+        RewardConfig.from_json({"widht": 4})
 
 
 def test_an_unknown_field_suggests_the_nearest():

@@ -2,9 +2,10 @@
 
 dpo: a DPO step beside TRL's. raco: 2, 4 and 8 objectives beside one. passes: four objectives beside four backward passes.
 full: the same for full fine-tuning. solver: coefficients beside TorchJD's CAGrad. memory: log-probabilities beside plain
-logits. prefix: shared prompts beside a row per response. heads: what action heads cost. all: all of these. ui: the Studio
-in JupyterLab, in a real browser. Ratios of medians are printed with their spread over the turns. They depend on the machine:
-leave it alone meanwhile. Needs smollm2 (`make smollm2`), TRL and TorchJD (`pip install 'paretokit[dev]'`). Examples:
+logits. prefix: shared prompts beside a row per response. heads: what action heads cost. guided: candidates in one batch
+beside one at a time. all: all of these. ui: the Studio in JupyterLab, in a real browser. Ratios of medians are printed with
+their spread over the turns. They depend on the machine: leave it alone meanwhile. Needs smollm2 (`make smollm2`), TRL and
+TorchJD (`pip install 'paretokit[dev]'`). Examples:
 
     paretokit bench dpo raco --out bench.json
     paretokit bench all --markdown
@@ -17,7 +18,7 @@ from pathlib import Path
 from paretokit.cli import options as shared
 from paretokit.errors import ConfigError
 
-NAMES = ("dpo", "raco", "passes", "full", "solver", "memory", "prefix", "heads")
+NAMES = ("dpo", "raco", "passes", "full", "solver", "memory", "prefix", "heads", "guided")
 
 
 def add(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from paretokit.cli.bench import baselines, memory
+from paretokit.cli.bench.guided import guided
 from paretokit.cli.bench.heads import heads
 from paretokit.cli.bench.report import Goal, Row, has_bf16
 from paretokit.cli.bench.settings import Settings
@@ -121,6 +122,7 @@ BENCHES: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "memory": head,
     "prefix": prefix,
     "heads": heads,
+    "guided": guided,
 }
 
 

@@ -1,0 +1,108 @@
+"""One step of every row at once: from what a policy has read, token by token, until each row has reached its boundary.
+
+Rows that are done wait, masked, until all are; so every row's cache stays with it, and the rows that are kept go on from
+there without being read again. Imports: torch, `draw`, `models.prefix`, `errors`, `texts`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from paretokit.decoding.draw import draw, uniforms
+from paretokit.errors import NonFiniteError
+from paretokit.models.prefix import Prefix
+from paretokit.shapes import Float, Tensor
+from paretokit.texts import decode
+
+__all__ = ["Sampling", "Step", "expand"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen, and what ends a step."""
+
+    tokenizer: Any
+    ends: frozenset[int]  # tokens that end a response
+    boundary: Callable[[str], int | None]  # the text of a step so far -> where its end is, or None
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+
+
+@dataclass
+class Step:
+    """A step of one row as it grows."""
+
+    prefix: tuple[int, ...]  # of the prompt and the response so far
+    response: tuple[int, ...]  # the part of `prefix` that is the response
+    number: int  # of the candidate: which stream of random numbers it draws from
+    room: int  # tokens it may have at most
+    token_ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    text: str = ""  # of the whole response, this step included
+    added: str = ""  # of the step: what the response's text is longer by
+    ended: bool = False  # with an end token
+    closed: bool = False  # at its boundary
+    capped: bool = False  # by its room
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is added any more."""
+        return self.ended or self.closed or self.capped
+
+
+def expand(
+    policy: Prefix, logits: Float[Tensor, "R V"], steps: Sequence[Step], sampling: Sampling, *, stop: Callable[[], bool]
+) -> Float[Tensor, "R V"] | None:
+    """Extend every step, in place, to its boundary, an end token or its limit; `logits` follow what each row has read.
+
+    A row draws the numbers that `generate` draws for the same prefix and copy number, so its text is the beginning of that
+    response. Returns the logits that follow each row's step, which an ended row has no use for; None once `stop` is true.
+    """
+    device = logits.device
+    count = max(step.room for step in steps)
+    uniform = torch.stack([uniforms(step.prefix, copy=step.number, seed=sampling.seed, count=count) for step in steps]).to(
+        device
+    )
+    before = [decode(sampling.tokenizer, step.response) for step in steps]
+    after = logits
+    for place in range(count + 1):  # once more than there are tokens, to see that all are done
+        grown = [not step.done for step in steps]
+        if not any(grown):
+            return after
+        if stop():
+            return None
+        drawn = draw(after, uniform[:, place], temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p)
+        blocks: list[tuple[int, ...]] = []
+        for row, (step, token, logp) in enumerate(zip(steps, drawn.tokens.tolist(), drawn.logps.tolist(), strict=True)):
+            if grown[row]:
+                _add(step, token, logp, before[row], sampling)
+            blocks.append((token,) if grown[row] and not step.ended else ())
+        if not any(blocks):
+            continue
+        fresh = policy.read(blocks)
+        if all(blocks):
+            after = fresh
+        else:
+            chosen = torch.tensor([bool(block) for block in blocks], device=device)
+            after = torch.where(chosen[:, None], fresh, after)
+    return after
+
+
+def _add(step: Step, token: int, logp: float, before: str, sampling: Sampling) -> None:
+    if not math.isfinite(logp):
+        raise NonFiniteError(
+            f"guided_generate: candidate {step.number}, token {len(step.token_ids)} of its step: the policy's logits are not "
+            "finite. Its weights are damaged or training diverged; load the policy again, or train with a lower learning rate."
+        )
+    step.token_ids.append(token)
+    step.logps.append(logp)
+    step.ended = token in sampling.ends
+    step.text = decode(sampling.tokenizer, (*step.response, *step.token_ids))
+    step.added = step.text[len(before) :]
+    step.closed = not step.ended and sampling.boundary(step.added) is not None
+    step.capped = not step.done and len(step.token_ids) >= step.room
