@@ -54,7 +54,7 @@ def test_this_interpreters_kernel_comes_first_and_subshells_are_not_forced(monke
 def test_json_says_what_would_run_and_runs_nothing(tmp_path, capsys):
     assert main(["lab", "--folder", str(tmp_path / "mine"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["copied"] == ["00_tour.ipynb", "01_heads.ipynb"]
+    assert said["copied"] == ["00_tour.ipynb", "01_heads.ipynb", "02_guided.ipynb"]
     assert said["command"][1:3] == ["-m", "jupyterlab"]
 
 

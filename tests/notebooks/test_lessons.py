@@ -16,7 +16,7 @@ def planted(*sources: str):
 
 
 def test_there_is_a_lesson():
-    assert [path.name for path in LESSONS] == ["00_tour.ipynb", "01_heads.ipynb"]
+    assert [path.name for path in LESSONS] == ["00_tour.ipynb", "01_heads.ipynb", "02_guided.ipynb"]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.name)

@@ -160,7 +160,7 @@ def test_the_wheel_does_the_main_job_in_an_empty_folder(installed, empty):
 
 def test_the_wheel_copies_its_lesson_and_would_open_it(installed, empty):
     said = json.loads(output(installed.paretokit, "lab", "--json", folder=empty))
-    assert said["copied"] == ["00_tour.ipynb", "01_heads.ipynb"]
+    assert said["copied"] == ["00_tour.ipynb", "01_heads.ipynb", "02_guided.ipynb"]
     lesson = (empty / "paretokit-notebooks" / "00_tour.ipynb").read_bytes()
     assert lesson == (PROJECT / "notebooks" / "00_tour.ipynb").read_bytes()
 
