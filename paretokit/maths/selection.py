@@ -54,8 +54,8 @@ def product(scores: Float[Tensor, "N m"], weights: Float[Tensor, " m"]) -> Float
 
     An objective of weight 0 does not count, whatever its score. Raises `DataError` for a score outside of [0, 1].
 
-    >>> product(torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([0.5, 0.5])).tolist()
-    [0.5, 0.0]
+    >>> product(torch.tensor([[0.25, 0.25], [1.0, 0.0]]), torch.tensor([0.5, 0.5])).tolist()
+    [0.25, 0.0]
     """
     exact = scores.double()
     outside = ((exact < 0) | (exact > 1)).nonzero()

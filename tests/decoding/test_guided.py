@@ -1,5 +1,6 @@
 """guided_generate: equal to one candidate at a time without any cache; degenerate limits; ends, limits, ties; messages."""
 
+from inspect import signature
 from itertools import pairwise
 
 import pytest
@@ -390,3 +391,10 @@ def test_the_twin_can_disagree():
         **LIMITS,
     )
     assert made.token_ids != response
+
+
+def test_both_ways_to_decode_take_the_same_options():
+    together, stepwise = (signature(function).parameters for function in (guided_generate, iter_guided))
+    assert {name: one.default for name, one in together.items() if name != "batch_size"} == {
+        name: one.default for name, one in stepwise.items()
+    }

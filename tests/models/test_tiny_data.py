@@ -12,12 +12,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paretokit.preferences.worlds import WORLDS, world
 from paretokit.preferences.worlds.build import content_of, part_of
-from paretokit.preferences.worlds.summaries import FACTS
 from paretokit.resources import data_path
 from paretokit.texts import decode, encode_prompt, encode_response, end_tokens
 
 TINY = data_path("tiny")
-TAUGHT = ("summaries", "safety")  # the worlds that the model was trained on
+TAUGHT = ("summaries", "safety", "math", "values")  # the worlds that the model was trained on
 COPIES = 16
 PROMPTS = 32
 
@@ -81,18 +80,67 @@ def test_the_script_makes_the_shipped_tokenizer(make, tokenizer):
 
 
 def test_training_prompts_are_those_of_the_part_sft(make):
-    """A rehearsal may cut a post; then it has fewer facts than any post of the other parts."""
+    """Those of rehearsals too, which may be cut short: a problem that is cut is another problem."""
     generator = torch.Generator().manual_seed(7)
     for _ in range(300):
-        content, answers = make._conversation(generator)
-        assert part_of(content) == "sft"
-        assert len(answers) == make.ANSWERS_PER_PROMPT
-        cut, _ = make._rehearsal(generator)
-        assert cut.count(".") < FACTS or part_of(cut) == "sft"
+        for content, answers in (
+            make._conversation(generator),
+            make._rehearsal(make._pick(make.FIRST_SHARES, generator), generator),
+        ):
+            assert part_of(content) == "sft"
+            assert len(answers) == 2
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_rehearsed_answers_tell_what_is_right(make, name):
+    """Every sentence of a rehearsed answer is one of the fullest right answer to its prompt, in its order."""
+    generator = torch.Generator().manual_seed(8)
+    rules = WORLDS[name]
+    for _ in range(60):
+        content, answers = make._rehearsal(rules, generator)
+        *_, fullest = rules.choices(content)
+        for answer in answers:
+            assert rules.parses(answer)
+            rest = iter(make._SENTENCE.findall(fullest))
+            assert all(sentence in rest for sentence in make._SENTENCE.findall(answer))
 
 
 def test_the_script_teaches_these_worlds(make):
     assert tuple(rules.name for rules in make.TAUGHT) == TAUGHT
+    for shares in (make.FIRST_SHARES, make.SECOND_SHARES, make.OWN_SHARES):
+        assert {rules.name for rules in shares} == set(TAUGHT)
+
+
+def test_talk_goes_from_rehearsal_to_the_worlds_own_answers(make, monkeypatch):
+    monkeypatch.setattr(make, "_conversation", lambda generator: "own")
+    monkeypatch.setattr(make, "_rehearsal", lambda rules, generator: "rehearsed")
+    generator = torch.Generator().manual_seed(9)
+
+    def own_share(step):
+        return sum(make._talk(step, generator) == "own" for _ in range(400)) / 400
+
+    middle = (make.FIRST_ROUND + make.REHEARSAL_ENDS) // 2
+    assert [own_share(0), own_share(make.FIRST_ROUND), own_share(make.REHEARSAL_ENDS)] == [0, 0, 1]
+    assert own_share(middle) == pytest.approx(0.5, abs=0.1)  # four standard deviations
+
+
+def test_muon_in_float32_takes_the_steps_of_torch(make):
+    """Within what torch loses by orthogonalising in bfloat16, 2 % of the step; wide and tall matrices, several steps."""
+    generator = torch.Generator().manual_seed(10)
+    for shape in ((6, 9), (9, 6)):
+        start = torch.randn(shape, generator=generator)
+        ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+        optimizers = (
+            make.Muon([ours], lr=0.1, weight_decay=0.01),
+            torch.optim.Muon([theirs], lr=0.1, weight_decay=0.01),
+        )
+        for _ in range(5):
+            slope = torch.randn(shape, generator=generator)
+            for parameter, optimizer in zip((ours, theirs), optimizers, strict=True):
+                parameter.grad = slope.clone()
+                optimizer.step()
+        assert (ours - theirs).norm() < 0.02 * (theirs - start).norm()
+        assert (ours - start).norm() > 0.1
 
 
 def test_batches_hold_prompts_with_answers(make, tokenizer):
@@ -100,7 +148,7 @@ def test_batches_hold_prompts_with_answers(make, tokenizer):
     assert len(batch) == make.BATCH
     for example in batch:
         assert tokenizer.decode(example.prompt[-1]) == "<|assistant|>"
-        assert example.answer[-1] == tokenizer.eos_token_id
+        assert example.first[-1] == example.second[-1] == tokenizer.eos_token_id
 
 
 def test_the_model_is_a_small_llama_with_tied_embeddings(model, tokenizer):
@@ -199,7 +247,7 @@ def test_sampled_answers_leave_something_to_align(sampled):
     )
     assert (scores.std(1).mean(0) >= 0.1).all(), scores.std(1).mean(0)
     assert (scores.amax(1) - scores.amin(1) >= 0.1).double().mean(0).min() >= 0.95
-    assert ((scores.mean((0, 1)) > 0.3) & (scores.mean((0, 1)) < 0.85)).all(), scores.mean((0, 1))
+    assert ((scores.mean((0, 1)) > 0.2) & (scores.mean((0, 1)) < 0.85)).all(), scores.mean((0, 1))  # math's own: 0.40, 0.43
 
 
 def test_sampled_answers_speak_of_the_prompt(sampled):

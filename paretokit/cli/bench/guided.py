@@ -59,7 +59,7 @@ def _decoding(settings: Settings, name: str) -> Iterator[Row]:
         ("one candidate at a time, with its cache", 4, True),
         ("one at a time, each text read again", 6, False),
     ):
-        found = settings.compare(f"{what}, beside {against}", ours, timed(partial(one_by_one, work, keep=keep)))
+        found = settings.compare(what, ours, timed(partial(one_by_one, work, keep=keep)))
         yield Row("guided", what, against, Goal("faster", goal), found, "s", sizes, not settings.quick)
 
 
