@@ -18,8 +18,8 @@ from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.maths.simplex import Weights
 from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
+from paretokit.models.prefix import pad_left
 from paretokit.models.soups import LogitMixture, Soup, Together
-from paretokit.shapes import Int, Tensor
 from paretokit.texts import Prompt, continued, end_tokens
 
 __all__ = ["Generation", "generate"]
@@ -180,7 +180,7 @@ def _decode_batch(
         [uniforms(row.prompt_ids, copy=row.copy, seed=options.seed, count=options.max_new_tokens) for row in rows]
     ).to(device)
     prompts = list(dict.fromkeys(row.prompt_ids for row in rows))
-    input_ids, mask = (part.to(device) for part in _pad_left(prompts))
+    input_ids, mask = (part.to(device) for part in pad_left(prompts))
     position = mask.cumsum(dim=-1).sub(1).clamp(min=0)
     place = {ids: index for index, ids in enumerate(prompts)}
     chosen = torch.tensor([place[row.prompt_ids] for row in rows], device=device)
@@ -240,11 +240,3 @@ def _append(rows: list[_Row], tokens: list[int], logps: list[float], *, ends: fr
         row.token_ids.append(token)
         row.logps.append(logp)
         row.ended = token in ends
-
-
-def _pad_left(prompts: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
-    """Return ids and mask, 1 where a token is; the last column is a token in every row."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return ids, mask

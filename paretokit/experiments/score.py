@@ -76,10 +76,11 @@ def _check_judge(generations: Sequence[Any], scorers: Mapping[str, Scorer]) -> N
     """Warn where the model that guided a text is the model that evaluates it."""
     guides = {getattr(made, "guide", None) for made in generations} - {None}
     for name, scorer in scorers.items():
-        if getattr(scorer, "source", None) in guides:
+        source = getattr(scorer, "source", None)
+        if source in guides:
             warnings.warn(
-                f"score: {name!r} is judged by {scorer.source}, which also guided these texts. What it says of them is not "  # type: ignore[attr-defined] # it has one
-                "evidence: score them by a model of its own, by rules, or by people.",
+                f"score: {name!r} is judged by {source}, which also guided these texts. What it says of them is not evidence: "
+                "score them by a model of its own, by rules, or by people.",
                 stacklevel=3,
             )
 
