@@ -1,6 +1,6 @@
 """Make the `tiny` language model: a byte-level BPE and a small Llama, trained on what the built-in worlds say.
 
-    python data/tiny/make.py                    # about 15 minutes on one core; writes beside this file
+    python data/tiny/make.py                    # about half an hour on one core; writes beside this file
     python data/tiny/make.py --steps 5 --out x  # the first five steps, as the test repeats them
 
 Everything is drawn from one seed. The prompts are those of the worlds' part `sft`, so none is a held-out prompt and
