@@ -58,14 +58,14 @@ def resolve_mixtures(
     Raises `WeightsError` for another number of weightings, and what `policy.mixture` raises.
     """
     if weights is None or isinstance(weights, Mapping) or any(isinstance(part, Real) for part in weights):
-        return [policy.mixture(weights, extrapolate=extrapolate, place=f"{place}: weights")] * count  # type: ignore[arg-type]
+        return [policy.mixture(weights, extrapolate=extrapolate, place=f"{place}: weights")] * count  # type: ignore[arg-type] # one weighting
     if len(weights) != count:
         raise WeightsError(
             f"{place}: weights: found {len(weights)} weightings for {count} prompts, expected one, or one for each prompt. "
             "Repeat the prompts for further weightings."
         )
     return [
-        policy.mixture(one, extrapolate=extrapolate, place=f"{place}: weights of prompt {index}")  # type: ignore[arg-type]
+        policy.mixture(one, extrapolate=extrapolate, place=f"{place}: weights of prompt {index}")  # type: ignore[arg-type] # one each
         for index, one in enumerate(weights)
     ]
 
