@@ -4,11 +4,11 @@ Imports: the standard library and `errors`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from paretokit.errors import DataError, suggestion
 
-__all__ = ["ROLES", "Message", "Prompt", "as_prompt", "as_text", "describe", "is_chat"]
+__all__ = ["ROLES", "Message", "Prompt", "Reply", "as_prompt", "as_text", "describe", "is_chat"]
 
 Prompt = str | Sequence[Mapping[str, str]]
 ROLES = ("system", "user", "assistant")
@@ -36,6 +36,13 @@ class Message(dict[str, str]):
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:
         return Message, (dict(self),)
+
+
+class Reply(NamedTuple):
+    """What the user says to an answer, in a dialogue."""
+
+    text: str
+    last: bool = False  # the dialogue ends with it
 
 
 def is_chat(prompt: Prompt) -> bool:

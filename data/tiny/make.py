@@ -38,6 +38,7 @@ from paretokit.preferences.worlds.build import ask, part_of
 from paretokit.preferences.worlds.rules import Rules, draw
 from paretokit.preferences.worlds.safety import SAFETY
 from paretokit.preferences.worlds.summaries import SUMMARIES
+from paretokit.preferences.worlds.tutoring import TUTORING
 from paretokit.preferences.worlds.values import VALUES
 from paretokit.rows import shared_rows, visible
 from paretokit.texts import encode_prompt
@@ -50,12 +51,12 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 VOCABULARY = 800
-TAUGHT = (SUMMARIES, SAFETY, MATH, VALUES)
+TAUGHT = (SUMMARIES, SAFETY, MATH, VALUES, TUTORING)
 """The worlds that the model speaks."""
-FIRST_SHARES = {SUMMARIES: 7.0, MATH: 2.0, VALUES: 1.0, SAFETY: 1.0}
-SECOND_SHARES = {SUMMARIES: 5.0, MATH: 3.0, VALUES: 1.0, SAFETY: 1.0}
+FIRST_SHARES = {SUMMARIES: 7.0, MATH: 2.0, VALUES: 1.0, SAFETY: 1.0, TUTORING: 1.0}
+SECOND_SHARES = {SUMMARIES: 5.0, MATH: 3.0, VALUES: 1.0, SAFETY: 1.0, TUTORING: 1.0}
 """How often each world is rehearsed in a round, relative to the others."""
-OWN_SHARES = {SUMMARIES: 3.0, MATH: 2.0, VALUES: 1.0, SAFETY: 1.0}
+OWN_SHARES = {SUMMARIES: 3.0, MATH: 2.0, VALUES: 1.0, SAFETY: 1.0, TUTORING: 1.5}
 """How often each world's own answers are taught, relative to the others."""
 FEWEST = {SUMMARIES: 1, MATH: 2}
 """Rehearsed prompts of these worlds are cut to their first sentences, no fewer than these."""
@@ -70,9 +71,9 @@ COMMON = (
 )
 """Frequent English words, so that text from outside the worlds takes fewer pieces than bytes."""
 SEED = 2
-FIRST_ROUND = 4000
-STEPS = 10_000
-REHEARSAL_ENDS = 8000
+FIRST_ROUND = 4400
+STEPS = 11_000
+REHEARSAL_ENDS = 8800
 SECOND_RATE = 0.5
 """The learning rate at the start of the second round, relative to the first."""
 BATCH = 24
@@ -124,7 +125,7 @@ def _corpus(*, seed: int) -> Iterator[str]:
     for rules in TAUGHT:
         for _ in range(3000):
             content = rules.sample(generator)
-            yield content
+            yield from content.split("\n")
             yield rules.answer(content, generator)
 
 
@@ -167,7 +168,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Iterator[list[E
 
 
 def _talk(step: int, generator: torch.Generator) -> tuple[str, list[str]]:
-    """What a user says at some step of the training, and two answers."""
+    """A content at some step of the training, and two answers."""
     own = (step - FIRST_ROUND) / (REHEARSAL_ENDS - FIRST_ROUND)  # the share of the worlds' own answers
     if torch.rand((), generator=generator).item() < own:
         return _conversation(generator)
@@ -180,7 +181,7 @@ def _pick(shares: Mapping[Rules, float], generator: torch.Generator) -> Rules:
 
 
 def _content(rules: Rules, generator: torch.Generator, *, fewest: int | None = None) -> str:
-    """What a user says, of the part `sft`; with `fewest` cut to its first sentences, so many of them at least."""
+    """A content of the part `sft`; with `fewest` cut to its first sentences, so many of them at least."""
     while True:
         content = rules.sample(generator)
         if fewest is not None:
@@ -192,14 +193,14 @@ def _content(rules: Rules, generator: torch.Generator, *, fewest: int | None = N
 
 
 def _conversation(generator: torch.Generator) -> tuple[str, list[str]]:
-    """What a user of some world says, and answers to it."""
+    """A content of some world, and answers to it."""
     rules = _pick(OWN_SHARES, generator)
     content = _content(rules, generator)
     return content, [rules.answer(content, generator) for _ in range(2)]
 
 
 def _rehearsal(rules: Rules, generator: torch.Generator) -> tuple[str, list[str]]:
-    """What a user says, cut short for some worlds, and two answers that tell some of what is right, in its order."""
+    """A content, cut short for some worlds, and two answers that tell some of what is right, in its order."""
     content = _content(rules, generator, fewest=FEWEST.get(rules))
     *_, fullest = rules.choices(content)
     return content, [_some(_SENTENCE.findall(fullest), generator) for _ in range(2)]

@@ -157,6 +157,16 @@ def hears_a_hedge_anywhere(rules):
     return scores
 
 
+def tries_what_it_explains(rules):
+    """Planted: a student that is asked to explain a sum tries it as well."""
+
+    def scores(content, text):
+        rest = ". ".join(" ".join(words) for words in sentences(text) if words[:1] != ("how",))
+        return rules.scores(content, rest)[0], rules.scores(content, text)[1]
+
+    return scores
+
+
 @pytest.mark.parametrize(
     ("name", "plant"),
     [
@@ -168,6 +178,7 @@ def hears_a_hedge_anywhere(rules):
         ("math", counts_every_question),
         ("values", takes_back_for_nothing),
         ("values", hears_a_hedge_anywhere),
+        ("tutoring", tries_what_it_explains),
     ],
 )
 def test_a_scorer_with_a_loophole_is_caught(name, plant):
@@ -241,10 +252,12 @@ def test_parts_are_about_an_eighth_each_and_the_rest(rules):
 
 
 def test_prompts_are_short_chat(rules):
+    """One turn of the user, but for dialogues, which end with one."""
     for prompt in world(rules.name).prompts:
-        assert [set(turn) for turn in prompt] == [{"role", "content"}]
-        assert prompt[0]["role"] == "user"
-        assert len(re.findall(r"\w+|[^\w\s]", prompt[0]["content"])) <= 40
+        assert all(set(turn) == {"role", "content"} for turn in prompt)
+        assert [turn["role"] for turn in prompt] == (["user", "assistant"] * 3)[: len(prompt)]
+        assert len(prompt) in ((1, 3, 5) if rules.reply else (1,))
+        assert all(len(re.findall(r"\w+|[^\w\s]", turn["content"])) <= 40 for turn in prompt)
 
 
 def test_the_vocabulary_is_small():
@@ -289,19 +302,37 @@ def test_an_unknown_world_is_an_error_with_a_suggestion():
     with pytest.raises(DataError) as error:
         world("summary")
     assert str(error.value) == (
-        "world: expected one of summaries, safety, math, values, found 'summary'. Did you mean 'summaries'?"
+        "world: expected one of summaries, safety, math, values, tutoring, found 'summary'. Did you mean 'summaries'?"
     )
 
 
-@pytest.mark.parametrize("prompt", ["Sum up: Tom sold the car.", [], [{"role": "system", "content": "x"}]])
-def test_a_prompt_that_is_not_one_user_turn_is_an_error(prompt):
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Sum up: Tom sold the car.",
+        [],
+        [{"role": "system", "content": "x"}],
+        [{"role": "user", "content": "Sum up: Tom sold the car."}, {"role": "user", "content": "x"}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+        [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}, {"role": "assistant", "content": "z"}],
+        [{"role": "user", "content": "Sum up:\nTom sold the car."}],
+    ],
+)
+def test_a_prompt_that_is_not_the_user_s_and_the_assistant_s_in_turns_is_an_error(prompt):
     with pytest.raises(DataError) as error:
         world("summaries").scorers["quality"](prompt, "")
     assert str(error.value) == (
-        f"prompt: expected chat messages with one user turn, found {str(prompt)[:60]!r}. "
+        f"prompt: expected chat messages, the user's of one line first and last, found {str(prompt)[:60]!r}. "
         "Give [{'role': 'user', 'content': ...}], as in world(...).prompts."
     )
 
 
 def test_content_of_is_the_inverse_of_ask():
-    assert content_of(ask("Hello")) == "Hello"
+    for content in ("Hello", "Hi\nHow are you?\nWell", "a\n\nb"):
+        assert content_of(ask(content)) == content
+    assert [turn["role"] for turn in ask("a\nb\nc\nd\ne")] == ["user", "assistant", "user", "assistant", "user"]
+
+
+def test_a_turn_of_the_assistant_may_have_several_lines():
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b\nc"}, {"role": "user", "content": "d"}]
+    assert content_of(turns) == "a\nb c\nd"

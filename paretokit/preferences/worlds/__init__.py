@@ -10,11 +10,12 @@ from paretokit.preferences.worlds.build import World, build
 from paretokit.preferences.worlds.rules import Rules
 from paretokit.preferences.worlds.safety import SAFETY
 from paretokit.preferences.worlds.summaries import SUMMARIES
+from paretokit.preferences.worlds.tutoring import TUTORING
 from paretokit.preferences.worlds.values import VALUES
 
 __all__ = ["WORLDS", "World", "world"]
 
-WORLDS: Mapping[str, Rules] = MappingProxyType({rules.name: rules for rules in (SUMMARIES, SAFETY, MATH, VALUES)})
+WORLDS: Mapping[str, Rules] = MappingProxyType({rules.name: rules for rules in (SUMMARIES, SAFETY, MATH, VALUES, TUTORING)})
 """The rules of every world, by name."""
 
 

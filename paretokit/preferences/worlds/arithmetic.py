@@ -36,11 +36,10 @@ import torch
 
 from paretokit.errors import DataError
 from paretokit.preferences.worlds.rules import Rules, chances, draw, draw_distinct, sentences
-from paretokit.preferences.worlds.words import NAMES, THINGS, Words, any_of
+from paretokit.preferences.worlds.words import CHEERS, NAMES, THINGS, Words, any_of
 
 MORE = ("finds", "buys", "gets")
 LESS = ("loses", "sells", "breaks")
-CHEERS = ("Well done so far.", "You can do it.", "Take your time.")
 STARTS, SIZES, TOTALS = range(2, 10), range(1, 6), range(2, 15)
 """What a drawn problem starts with, how large its steps are, and what it may come to on the way."""
 CALCULATIONS = (2, 3)

@@ -16,13 +16,14 @@ from paretokit.errors import DataError
 from paretokit.maths.fronts import nondominated
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.worlds.rules import Rules
+from paretokit.prompts import Prompt, Reply
 from paretokit.shapes import Float, Float64, Tensor
-from paretokit.texts import Prompt
 
 PAIRED_PROMPTS = 500
 PAIRS_PER_PROMPT = 2
 HELD_OUT_PROMPTS = 128
 TIE = 1e-9
+ROLES = ("user", "assistant")
 _SEED = 20260
 
 
@@ -30,8 +31,8 @@ _SEED = 20260
 class World:
     """A built-in task with exact scorers and a known front; the same value in every process and on every machine.
 
-    Prompts are chat, one user turn. A scorer is a pure function of any text; it raises `DataError` for a prompt of
-    another world.
+    Prompts are chat, with one user turn, or with several and the answers between them. A scorer is a pure function of any
+    text; it raises `DataError` for a prompt of another world.
     """
 
     name: str
@@ -43,6 +44,8 @@ class World:
     """By objective: `(prompt, text) -> ` a score in [0, 1], larger is better."""
     front: Callable[[Prompt], Float64[Tensor, "f m"]]
     """`prompt -> ` F(x), the non-dominated scores over all content choices; they weakly dominate those of any text."""
+    partner: Callable[[Prompt, str], Reply] | None = None
+    """`(prompt, text) -> ` what a simulated user says to an answer, for `converse`; None in worlds of single turns."""
 
 
 def build(rules: Rules) -> World:
@@ -53,41 +56,49 @@ def build(rules: Rules) -> World:
         prompts=tuple(ask(content) for content in contents(rules, part="held_out", count=HELD_OUT_PROMPTS, seed=_SEED)),
         scorers={name: partial(_score, rules, place) for place, name in enumerate(rules.objectives)},
         front=partial(true_front, rules),
+        partner=partial(_reply, rules) if rules.reply else None,
     )
 
 
 def ask(content: str) -> Prompt:
-    """Return what a user says as a chat prompt of one turn.
+    """Return a content as a chat prompt: a turn a line, the user's first, then in turns.
 
     >>> ask("Sum up: Tom sold the car.")
     ({'role': 'user', 'content': 'Sum up: Tom sold the car.'},)
+    >>> [turn["role"] for turn in ask("Help: 4 plus 3 is not 8.\\nWhat is 4 plus 3?\\nOk. 4 plus 3 is not 8.")]
+    ['user', 'assistant', 'user']
     """
-    return ({"role": "user", "content": content},)
+    return tuple({"role": ROLES[place % 2], "content": turn} for place, turn in enumerate(content.split("\n")))
 
 
 def content_of(prompt: Prompt) -> str:
-    """Return what the user says in a chat prompt of one turn; the inverse of `ask`.
+    """Return the content of a chat prompt; the inverse of `ask`. Line ends inside an answer become blanks.
 
     >>> content_of([{"role": "user", "content": "Hello"}])
     'Hello'
 
-    Raises `DataError` for a raw text or any other sequence of turns.
+    Raises `DataError` for a raw text, and for chat messages that are not the user's and the assistant's in turns with the
+    user's first and last, each of the user's in one line.
     """
-    if not isinstance(prompt, str) and len(prompt) == 1 and prompt[0].get("role") == "user":
-        return prompt[0]["content"]
-    raise DataError(
-        f"prompt: expected chat messages with one user turn, found {str(prompt)[:60]!r}. "
-        "Give [{'role': 'user', 'content': ...}], as in world(...).prompts."
-    )
+    turns = [] if isinstance(prompt, str) else [(turn.get("role"), turn["content"]) for turn in prompt]
+    in_turns = len(turns) % 2 == 1 and all(role == ROLES[place % 2] for place, (role, _) in enumerate(turns))
+    if not in_turns or any("\n" in said for _, said in turns[::2]):
+        raise DataError(
+            f"prompt: expected chat messages, the user's of one line first and last, found {str(prompt)[:60]!r}. "
+            "Give [{'role': 'user', 'content': ...}], as in world(...).prompts."
+        )
+    return "\n".join(" ".join(said.split("\n")) for _, said in turns)
 
 
 def part_of(content: str) -> str:
     """Return the part that a prompt belongs to: "held_out" (one in eight), "pairs" (one in eight) or "sft".
 
+    Its first turn decides, so that a dialogue is in the part of what it began with.
+
     >>> [part_of(f"Sum up: {name} sold the car.") for name in ("Tom", "Anna", "Mia")]
     ['sft', 'sft', 'sft']
     """
-    eighth = hashlib.sha256(content.encode()).digest()[0] % 8
+    eighth = hashlib.sha256(content.partition("\n")[0].encode()).digest()[0] % 8
     return ("held_out", "pairs", "sft")[min(eighth, 2)]
 
 
@@ -139,6 +150,11 @@ def _scores(rules: Rules, content: str, text: str) -> tuple[float, ...]:
 
 def _score(rules: Rules, place: int, prompt: Prompt, text: str) -> float:
     return _scores(rules, content_of(prompt), text)[place]
+
+
+def _reply(rules: Rules, prompt: Prompt, text: str) -> Reply:
+    assert rules.reply is not None, "a world of dialogues"
+    return rules.reply(content_of(prompt), text)
 
 
 def true_front(rules: Rules, prompt: Prompt) -> Float64[Tensor, "f m"]:

@@ -13,9 +13,10 @@ from paretokit.errors import ConfigError, DataError, suggestion
 from paretokit.preferences.worlds import WORLDS, world
 from paretokit.preferences.worlds.arithmetic import solved
 from paretokit.preferences.worlds.build import content_of
+from paretokit.preferences.worlds.tutoring import understood
 from paretokit.prompts import Prompt
 
-__all__ = ["WorldJudge", "math_solved"]
+__all__ = ["WorldJudge", "math_solved", "tutoring_understood"]
 
 
 def math_solved(prompt: Prompt, text: str) -> bool:
@@ -28,6 +29,18 @@ def math_solved(prompt: Prompt, text: str) -> bool:
     (True, False)
     """
     return solved(content_of(prompt), text)
+
+
+def tutoring_understood(prompt: Prompt, text: str) -> bool:
+    """Return whether after a tutor's turn in the world `tutoring` every sum is right in the student's next answer, untold.
+
+    `tutoring.understood` for chat prompts: a verifier of outcomes. Raises `DataError` for a prompt of another world.
+
+    >>> ask = [{"role": "user", "content": "Help: 4 plus 3 is not 8."}]
+    >>> tutoring_understood(ask, "What is 4 plus 3?"), tutoring_understood(ask, "4 plus 3 is 7.")
+    (True, False)
+    """
+    return understood(content_of(prompt), text)
 
 
 @dataclass(frozen=True, kw_only=True)

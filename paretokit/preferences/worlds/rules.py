@@ -1,9 +1,9 @@
-"""What makes a world: five functions of text, and the two things every world's text needs, sentences and draws.
+"""What makes a world: some functions of text, and the two things every world's text needs, sentences and draws.
 
 A `Rules` value knows how posts or requests are drawn, how an answer to one is drawn, what any text scores, which texts
 the content choices render to, and whether a text is made of the world's sentences only. Everything else about a world
-(pairs, held-out prompts, the true front) is derived from these by `build`. Imports: torch (for its generator) and the
-standard library.
+(pairs, held-out prompts, the true front) is derived from these by `build`. Imports: torch (for its generator),
+`prompts` and the standard library.
 """
 
 import re
@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import torch
 
+from paretokit.prompts import Reply
+
 T = TypeVar("T")
 
 _WORD = re.compile(r"\w+")
@@ -21,7 +23,7 @@ _SENTENCE_END = re.compile(r"[.!?]")
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """One world as a value of plain functions; `content` is what the user's turn says.
+    """One world as a value of plain functions; `content` is what the user's turn says, or a dialogue with a turn a line.
 
     The functions are module-level and pure, so a `Rules` can be pickled and sent to another process.
 
@@ -45,6 +47,8 @@ class Rules:
     """`content -> ` the text of every content choice, the empty one first, the fullest last; they make the front."""
     parses: Callable[[str], bool]
     """`text -> ` whether every sentence is one of the world's forms, supported by some content or not."""
+    reply: Callable[[str, str], Reply] | None = None
+    """`(content, text) -> ` what the user says to an answer, and whether that is the end; None: a world of single turns."""
 
 
 def sentences(text: str) -> list[tuple[str, ...]]:

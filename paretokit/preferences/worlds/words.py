@@ -1,4 +1,4 @@
-"""Words that several worlds share: people, things, places and days, and how such words are written and read.
+"""Words that several worlds share: people, things, places, days and cheers, and how such words are written and read.
 
 Imports: `rules` and the standard library.
 """
@@ -29,6 +29,7 @@ THINGS = ("car", "ring", "bike", "boat", "phone", "lamp", "book", "coat", "clock
 """All take the article "a" and get an "s" where they are several."""
 PLACES = ("Rome", "Paris", "Oslo", "Lima", "Cairo", "Delhi", "Kyoto", "Bonn")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+CHEERS = ("Well done so far.", "You can do it.", "Take your time.")
 
 Words = tuple[str, ...]
 
