@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paretokit.decoding.dialogues import Dialogue, converse, iter_converse
     from paretokit.decoding.guided import guided_generate, iter_guided
     from paretokit.decoding.sample import Generation, generate
     from paretokit.decoding.tree import GuidedGeneration
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Batch": "preferences.pack",
+    "Dialogue": "decoding.dialogues",
     "Front": "experiments.front",
     "Generation": "decoding.sample",
     "GuidedGeneration": "decoding.tree",
@@ -56,8 +58,10 @@ _HOMES = {
     "Studio": "view.studio",
     "TrainConfig": "training.config",
     "World": "preferences.worlds",
+    "converse": "decoding.dialogues",
     "generate": "decoding.sample",
     "guided_generate": "decoding.guided",
+    "iter_converse": "decoding.dialogues",
     "iter_guided": "decoding.guided",
     "iter_train": "training.loop",
     "label_steps": "experiments.labelling",
@@ -78,6 +82,7 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "Dialogue",
     "Front",
     "Generation",
     "GuidedGeneration",
@@ -95,8 +100,10 @@ __all__ = [
     "Studio",
     "TrainConfig",
     "World",
+    "converse",
     "generate",
     "guided_generate",
+    "iter_converse",
     "iter_guided",
     "iter_train",
     "label_steps",

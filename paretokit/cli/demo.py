@@ -17,7 +17,7 @@ METHODS = ("raco", "cagrad", "linear")
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    worlds = ("summaries", "safety", "math", "values")  # those that tiny was taught
+    worlds = ("summaries", "safety", "math", "values", "tutoring")  # those that tiny was taught
     command.add_argument("--world", default="summaries", choices=worlds, help="the task (default: summaries)")
     command.add_argument("--seeds", type=int, default=1, metavar="N", help="training seeds per point (default: 1)")
     command.add_argument("--steps", type=int, help="optimizer steps per run (default: the preset of tiny)")

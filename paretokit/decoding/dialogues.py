@@ -2,7 +2,7 @@
 
     prompts -> respond -> partner -> prompts, one turn longer -> ...
 
-What responds is a function of the caller's: `generate`, or `guided_generate` with `steps=by_turn()` and `max_steps=1`, which
+What responds is a function of the caller's: `generate`, or `guided_generate` with `steps="turn"` and `max_steps=1`, which
 chooses each turn among candidates by what a reward model says of the dialogue (MAHALO, arXiv 2510.01167, section 4, tutoring:
 one turn, best of five). All dialogues that go on are answered in one call, so they share batches; the turn is told, so weights
 can move from one to the next. Imports: `errors`, `prompts`.

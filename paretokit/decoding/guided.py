@@ -21,7 +21,7 @@ from paretokit.maths.selection import Rule, rule
 from paretokit.maths.simplex import Weights, resolve
 from paretokit.models.policy import Policy
 from paretokit.models.soups import LogitMixture, Soup
-from paretokit.preferences.steps import Splitter, by_sentence
+from paretokit.preferences.steps import Splitter, as_splitter, by_sentence
 from paretokit.texts import Prompt, end_tokens
 
 __all__ = ["GuidedStep", "guided_generate", "iter_guided"]
@@ -47,7 +47,7 @@ def guided_generate(
     beams: int = 1,
     combine: str | Rule = "weighted",
     least: Mapping[str, float] | None = None,
-    steps: Splitter | None = None,
+    steps: Splitter | str | None = None,
     max_steps: int = 20,
     max_step_tokens: int = 64,
     max_new_tokens: int = 256,
@@ -69,10 +69,11 @@ def guided_generate(
     "lexicographic", "constraint" (with `least`, a score by objective that has to be reached first), or a function. Of equal
     candidates the first one stays.
 
-    `steps` says where a step ends (default: after each sentence); `by_turn()` makes the whole response one step, and so
-    this best-of-n. An end token ends a response, also as the only token of a step. What reaches `max_step_tokens` is cut off
-    there and goes on with the next step; a response that reaches `max_steps` or `max_new_tokens` is cut off and says so:
-    `ended` is False and `reason` tells. `head_weights` mix the heads of a policy that has some.
+    `steps` says where a step ends, a `Splitter` or a kind of one (default: after each sentence); "turn" makes the whole
+    response one step, and so this best-of-n; `converse` takes such turns one after another. An end token ends a response,
+    also as the only token of a step. What reaches `max_step_tokens` is cut off there and goes on with the next step; a
+    response that reaches `max_steps` or `max_new_tokens` is cut off and says so: `ended` is False and `reason` tells.
+    `head_weights` mix the heads of a policy that has some.
 
     Candidate k draws the numbers that copy k of `generate` draws after the same text, so the first step of a candidate
     is the beginning of that copy, and no text depends on the batch it shares. `batch_size` prompts are decoded together.
@@ -128,7 +129,7 @@ def iter_guided(
     beams: int = 1,
     combine: str | Rule = "weighted",
     least: Mapping[str, float] | None = None,
-    steps: Splitter | None = None,
+    steps: Splitter | str | None = None,
     max_steps: int = 20,
     max_step_tokens: int = 64,
     max_new_tokens: int = 256,
@@ -164,7 +165,7 @@ def iter_guided(
     sampling = Sampling(
         tokenizer=policy.tokenizer,
         ends=end_tokens(policy.tokenizer),
-        boundary=(by_sentence() if steps is None else steps).end,
+        boundary=(by_sentence() if steps is None else as_splitter(steps)).end,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

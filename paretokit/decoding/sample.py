@@ -16,6 +16,7 @@ from paretokit.decoding.asked import check_begun, check_options, check_prompts, 
 from paretokit.decoding.draw import draw, uniforms
 from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.maths.simplex import Weights
+from paretokit.models.growing import grow
 from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
 from paretokit.models.prefix import pad_left
@@ -194,6 +195,7 @@ def _decode_batch(
         cache.batch_select_indices(chosen)
         mask, position = mask[chosen], position[chosen]
         logits = logits[chosen] if head is None else logits
+    grow(cache)
     position = position[:, -1:]
     for step in range(options.max_new_tokens):
         drawn = draw(

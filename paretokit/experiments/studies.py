@@ -1,17 +1,17 @@
-"""What studies share: figures over seeds with their interval, the table that is printed, the arguments of the shell.
+"""What studies share: figures over seeds with their interval, the table that is printed, weights, the arguments of the shell.
 
 Imports: pandas, torch, `maths.intervals`.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 import torch
 
 from paretokit.maths.intervals import bootstrap_mean
 
-__all__ = ["over_seeds", "print_table", "study_arguments"]
+__all__ = ["over_seeds", "print_table", "study_arguments", "weightings"]
 
 
 def over_seeds(found: Mapping[tuple[str, str], Sequence[float]]) -> pd.DataFrame:
@@ -35,6 +35,17 @@ def print_table(table: pd.DataFrame) -> None:
         print(figure)
         for method, mean, low, high in zip(*(rows[name] for name in ("method", "mean", "low", "high")), strict=True):
             print(f"  {method:{width}} {mean:.3f} [{low:.3f} {high:.3f}]")
+
+
+def weightings(objectives: Sequence[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield the weights that a guide is asked for, by name: each objective alone, then "all" at equal weights.
+
+    >>> list(weightings(["calm", "right"]))
+    [('calm', {'calm': 1.0, 'right': 0.0}), ('right', {'calm': 0.0, 'right': 1.0}), ('all', {'calm': 0.5, 'right': 0.5})]
+    """
+    for one in objectives:
+        yield one, {name: float(name == one) for name in objectives}
+    yield "all", {name: 1 / len(objectives) for name in objectives}
 
 
 def study_arguments(description: str | None, *, steps: int) -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 A row is read a block of tokens at a time. Blocks of unequal length are padded on the left and masked, so that the last
 column is the last token of every row; the holes which that leaves in the cache are seen by nobody, and positions count
 tokens, not columns. Rows are chosen, repeated and dropped by `select`: nothing is read twice.
-Imports: torch, transformers and peft (types), `errors`, `shapes`.
+Imports: torch, transformers and peft (types), `growing`, `errors`, `shapes`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from paretokit.errors import ModelError
+from paretokit.models.growing import grow
 from paretokit.shapes import Bool, Float, Int, Tensor
 
 __all__ = ["Prefix", "hidden_of_last", "logits_of_last", "pad_left"]
@@ -71,6 +72,8 @@ class Prefix:
         output = self.model(
             input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=self.cache, use_cache=True, **keep
         )
+        if self.cache is None:
+            grow(output.past_key_values)
         self.cache, self.mask = output.past_key_values, mask
         return self.last(output)
 

@@ -9,7 +9,6 @@ from paretokit.decoding.guided import guided_generate
 from paretokit.decoding.sample import generate
 from paretokit.errors import ConfigError, DataError
 from paretokit.models.load import load_policy
-from paretokit.preferences.steps import by_turn
 from paretokit.preferences.worlds import world
 from paretokit.preferences.worlds.build import ask
 from paretokit.prompts import Reply
@@ -17,7 +16,7 @@ from paretokit.prompts import Reply
 HI, HO = ask("Hi"), ask("Ho")
 TASK = world("tutoring")
 OPENINGS = [prompt for prompt in TASK.prompts if len(prompt) == 1][:6]
-LIMITS = {"steps": by_turn(), "max_steps": 1, "max_step_tokens": 32, "max_new_tokens": 32}
+LIMITS = {"steps": "turn", "max_steps": 1, "max_step_tokens": 32, "max_new_tokens": 32}
 
 
 def told(prompts, turn):

@@ -398,3 +398,10 @@ def test_both_ways_to_decode_take_the_same_options():
     assert {name: one.default for name, one in together.items() if name != "batch_size"} == {
         name: one.default for name, one in stepwise.items()
     }
+
+
+def test_steps_may_be_named_by_their_kind():
+    policy = random_policy()
+    assert decoded(policy, steps="turn") == decoded(policy, steps=by_turn())
+    with pytest.raises(ConfigError, match="splitter: found the kind 'turns', expected one of delimiter, sentence, turn"):
+        decoded(policy, steps="turns")
