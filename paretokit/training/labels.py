@@ -1,8 +1,9 @@
 """Label rules of process reward models: from what was seen after a prefix to the label of its last step. Pure functions.
 
 The four regimes of MAHALO (arXiv 2510.01167, as `PRM training`): a value from verified rollouts, the majority of a judge over
-rollouts, a judge on the prefix itself (whose answer is the label, so it needs no rule here), and preference pairs. `Budget`
-says when further rollouts are not worth their price. Imports: torch, `maths.proportions`, `preferences`, `errors`.
+rollouts, a judge on the prefix itself (whose answer is the label) and preference pairs (which are labels already); the last
+two need no rule here. `Budget` says when further rollouts are not worth their price.
+Imports: `maths.proportions`, `preferences`, `errors`.
 """
 
 import math
@@ -12,18 +13,12 @@ from typing import NamedTuple
 
 from paretokit.errors import ConfigError, DataError
 from paretokit.maths.proportions import wilson
-from paretokit.preferences.records import Preferences
 from paretokit.preferences.step_labels import StepLabels
-from paretokit.preferences.steps import Splitter
-from paretokit.shapes import Float, Tensor
-from paretokit.texts import Prompt
 
 __all__ = [
     "Agreement",
     "Budget",
-    "Comparisons",
     "agreement",
-    "comparisons",
     "discounted",
     "hindsight_target",
     "majority",
@@ -158,54 +153,6 @@ class Budget:
         share = min(1.0, math.fsum(values) / len(values))
         _, low, high = wilson(share, len(values), level=self.confidence)
         return high - low <= self.width
-
-
-class Comparisons(NamedTuple):
-    """P pairs of responses as steps, and which is better: what a Bradley-Terry loss needs, on whole or partial responses."""
-
-    objectives: tuple[str, ...]
-    prompts: tuple[Prompt, ...]
-    steps_a: tuple[tuple[str, ...], ...]
-    steps_b: tuple[tuple[str, ...], ...]
-    labels: Float[Tensor, "m P"]  # +1 a is better, -1 b, 0 tie, NaN not judged
-    equal: int  # pairs left out since both responses are the same text
-    empty: int  # pairs left out since a response has no step
-
-
-def comparisons(preferences: Preferences, *, split: Splitter) -> Comparisons:
-    """Return the pairs with their responses cut into steps, for L = -log sigmoid(y (r(x, a) - r(x, b))), y the label.
-
-    r is read after the last step of a response; the same r, after an earlier step, scores a partial response, which is what
-    guided decoding asks it for (MAHALO, arXiv 2510.01167, case C). Pairs of equal responses say nothing and are left out, as
-    are those with an empty response, which has no step to read a score at; both are counted. Raises `DataError` where no pair
-    is left.
-
-    >>> import torch
-    >>> from paretokit.preferences.steps import by_sentence
-    >>> pairs = Preferences(objectives=["brief"], prompts=["Hi", "Hi"], responses_a=["Hello. How are you?", "Hi"],
-    ...     responses_b=["Hello.", "Hi"], labels=torch.tensor([[-1.0, 0.0]]))
-    >>> found = comparisons(pairs, split=by_sentence())
-    >>> found.steps_a, found.labels.tolist(), found.equal
-    ((('Hello.', ' How are you?'),), [[-1.0]], 1)
-    """
-    texts = list(zip(preferences.responses_a, preferences.responses_b, strict=True))
-    empty = {index for index, pair in enumerate(texts) if "" in pair}
-    equal = {index for index, (a, b) in enumerate(texts) if a == b} - empty
-    kept = [index for index in range(len(texts)) if index not in empty | equal]
-    if not kept:
-        raise DataError(
-            f"{preferences.source}: found {len(equal)} pairs of equal responses and {len(empty)} with an empty one, and no "
-            "other; expected at least one pair of two different texts."
-        )
-    return Comparisons(
-        objectives=preferences.objectives,
-        prompts=tuple(preferences.prompts[index] for index in kept),
-        steps_a=tuple(split.split(texts[index][0]) for index in kept),
-        steps_b=tuple(split.split(texts[index][1]) for index in kept),
-        labels=preferences.labels[:, kept],
-        equal=len(equal),
-        empty=len(empty),
-    )
 
 
 class Agreement(NamedTuple):

@@ -1,24 +1,20 @@
-"""Label rules: targets against numbers worked by hand, majorities, when early stopping may change a label, pairs, agreement."""
+"""Label rules: targets against numbers worked by hand, majorities, when early stopping may change a label, agreement."""
 
 import math
 from itertools import product
 from math import comb
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paretokit.errors import ConfigError, DataError
 from paretokit.maths.proportions import wilson
-from paretokit.preferences.records import Preferences
 from paretokit.preferences.step_labels import StepLabels
-from paretokit.preferences.steps import by_sentence
 from paretokit.training.labels import (
     Agreement,
     Budget,
     agreement,
-    comparisons,
     discounted,
     hindsight_target,
     majority,
@@ -167,33 +163,6 @@ def test_without_confidence_all_rollouts_are_made():
     assert Budget(rollouts=3, every=4).looks == (3,)
 
 
-# --- pairs ---------------------------------------------------------------------------------------------------------
-
-
-def pairs(responses_a, responses_b, labels):
-    return Preferences(
-        objectives=["kind", "brief"],
-        prompts=[f"p{index}" for index in range(len(responses_a))],
-        responses_a=responses_a,
-        responses_b=responses_b,
-        labels=torch.tensor(labels),
-    )
-
-
-def test_comparisons_are_the_pairs_in_steps():
-    nan = math.nan
-    data = pairs(
-        ["Ah. Be.", "Same.", "", "Ce."], ["De.", "Same.", "Eh.", "Ef. Ge."], [[1.0, 0.0, 1.0, 0.0], [-1.0, nan, nan, nan]]
-    )
-    found = comparisons(data, split=by_sentence())
-    assert found.objectives == ("kind", "brief")
-    assert found.prompts == ("p0", "p3")
-    assert found.steps_a == (("Ah.", " Be."), ("Ce.",))
-    assert found.steps_b == (("De.",), ("Ef.", " Ge."))
-    assert torch.equal(found.labels.nan_to_num(9), torch.tensor([[1.0, 0.0], [-1.0, 9.0]]))
-    assert (found.equal, found.empty) == (1, 1)
-
-
 # --- agreement -----------------------------------------------------------------------------------------------------
 
 
@@ -261,12 +230,6 @@ def test_kappa_is_undefined_without_variation():
             "rollouts).",
         ),
         (lambda: Budget(width=1.0), ConfigError, "budget: width is 1.0; expected a number between 0 and 1."),
-        (
-            lambda: comparisons(pairs(["A"], ["A"], [[1.0], [1.0]]), split=by_sentence()),
-            DataError,
-            "memory: found 1 pairs of equal responses and 0 with an empty one, and no other; expected at least one pair of two "
-            "different texts.",
-        ),
         (
             lambda: agreement(labelled([1]), labelled([1], text="B."), objective="calm"),
             DataError,
