@@ -16,7 +16,7 @@ from paretokit.resources import data_path
 from paretokit.texts import decode, encode_prompt, encode_response, end_tokens
 
 TINY = data_path("tiny")
-TAUGHT = ("summaries", "safety", "math", "values")  # the worlds that the model was trained on
+TAUGHT = ("summaries", "safety", "math", "values", "tutoring")  # the worlds that the model was trained on
 COPIES = 16
 PROMPTS = 32
 
@@ -196,7 +196,7 @@ def test_prompts_and_answers_are_short(name, tokenizer):
     built = world(name)
     prompts = [len(encode_prompt(tokenizer, prompt)) for prompt in built.prompts]
     answers = [len(encode_response(tokenizer, text, chat=True)) for text in built.preferences.responses_a]
-    assert max(prompts) <= 45
+    assert max(prompts) <= (110 if built.partner else 45)  # a dialogue has up to five turns
     assert max(answers) <= 36
     assert sum(answers) / len(answers) < 22
     text = " ".join(built.preferences.responses_a)
@@ -239,14 +239,19 @@ def test_sampled_answers_are_world_text(sampled):
 
 
 def test_sampled_answers_leave_something_to_align(sampled):
-    """Per held-out prompt, 16 samples: at least 8 different answers, and scores that differ."""
+    """Per held-out prompt, 16 samples: at least 8 different answers, and scores that differ.
+
+    Where one sum is left in a dialogue there is less to say: of 16 answers of the world itself 4 to 8 differ, and in 3 %
+    of the prompts all have one accuracy.
+    """
     rules, prompts, answers = sampled
-    assert min(len(set(texts)) for texts in answers) >= 8
+    fewest, differing = (4, 0.9) if rules.reply else (8, 0.95)
+    assert min(len(set(texts)) for texts in answers) >= fewest
     scores = torch.tensor(
         [[rules.scores(content_of(prompt), text) for text in texts] for prompt, texts in zip(prompts, answers, strict=True)]
     )
     assert (scores.std(1).mean(0) >= 0.1).all(), scores.std(1).mean(0)
-    assert (scores.amax(1) - scores.amin(1) >= 0.1).double().mean(0).min() >= 0.95
+    assert (scores.amax(1) - scores.amin(1) >= 0.1).double().mean(0).min() >= differing
     assert ((scores.mean((0, 1)) > 0.2) & (scores.mean((0, 1)) < 0.85)).all(), scores.mean((0, 1))  # math's own: 0.40, 0.43
 
 
