@@ -267,7 +267,7 @@ def test_the_vocabulary_is_small():
         for _ in range(1000):
             content = rules.sample(generator)
             words |= set(itertools.chain(*sentences(content), *sentences(rules.answer(content, generator))))
-    assert len(words) < 200, len(words)
+    assert len(words) < 220, len(words)
 
 
 def test_scorers_and_front_are_pure_and_can_be_pickled(rules):
@@ -295,6 +295,7 @@ def test_a_world_is_the_same_every_time():
             "c252673f745df95b",
             "Facts: Anna leaves on Thursday. Tell me where Anna lives, what Anna has and when Anna leaves.",
         ),
+        "tutoring": ("7e81bb049b72ae71", "Help: 7 minus 1 is not 3. 9 minus 4 is not 6."),
     }
 
 

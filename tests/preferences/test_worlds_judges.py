@@ -8,7 +8,8 @@ from paretokit.errors import ConfigError, DataError
 from paretokit.preferences.worlds import world
 from paretokit.preferences.worlds.arithmetic import choices, solved
 from paretokit.preferences.worlds.build import content_of
-from paretokit.preferences.worlds.judges import WorldJudge, math_solved
+from paretokit.preferences.worlds.judges import WorldJudge, math_solved, tutoring_understood
+from paretokit.preferences.worlds.tutoring import TUTORING
 
 MATH = world("math")
 PROMPTS = MATH.prompts[:40]
@@ -53,6 +54,15 @@ def test_the_verifier_is_the_exact_check():
     assert set(found) == {True, False}
 
 
+def test_the_verifier_of_dialogues_is_full_accuracy():
+    """Where nothing false was said: the score of accuracy is 1 exactly where everything is understood, untold."""
+    task = world("tutoring")
+    turns = [(prompt, text) for prompt in task.prompts[:40] for text in TUTORING.choices(content_of(prompt))]
+    found = [tutoring_understood(*turn) for turn in turns]
+    assert found == [task.scorers["accuracy"](*turn) == 1 for turn in turns]
+    assert set(found) == {True, False}
+
+
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
@@ -73,7 +83,11 @@ def test_the_verifier_is_the_exact_check():
             ConfigError,
             "judge: threshold is nan; expected a finite number.",
         ),
-        (lambda: math_solved("Count", "x"), DataError, "prompt: expected chat messages with one user turn, found 'Count'"),
+        (
+            lambda: math_solved("Count", "x"),
+            DataError,
+            "prompt: expected chat messages, the user's of one line first and last, found 'Count'",
+        ),
     ],
 )
 def test_messages(call, kind, message):
