@@ -51,22 +51,22 @@ class Guide(Protocol):
         ...
 
 
-def guide_of(reward_model: Any, tokenizer: Any) -> Guide:
+def guide_of(reward_model: Any, tokenizer: Any, *, place: str = "reward_model") -> Guide:
     """Return the guide that a reward model is, or a mapping of scorers by objective.
 
     A reward model reads the very tokens that a policy with the same `tokenizer` has sampled, else its own of the same text.
-    Raises `ConfigError` for anything else.
+    Raises `ConfigError`, whose message begins with `place`, for anything else.
     """
     if isinstance(reward_model, Mapping):
         if not reward_model or not all(callable(scorer) for scorer in reward_model.values()):
             raise ConfigError(
-                "reward_model: found a mapping that is not one of scorers by objective, expected functions of prompt and text. "
+                f"{place}: found a mapping that is not one of scorers by objective, expected functions of prompt and text. "
                 "Pass world(...).scorers, say."
             )
         return _ScorerGuide(reward_model)
     if not all(hasattr(reward_model, name) for name in ("objectives", "source", "start", "tokenizer")):
         raise ConfigError(
-            f"reward_model: found {type(reward_model).__name__}, expected a reward model, or scorers by objective. "
+            f"{place}: found {type(reward_model).__name__}, expected a reward model, or scorers by objective. "
             "Train one with train_reward_model, or load one with load_reward_model."
         )
     return _ModelGuide(reward_model, same=_alike(reward_model.tokenizer, tokenizer))

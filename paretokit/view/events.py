@@ -1,12 +1,13 @@
 """What happens in a Studio, as plain values: made by the session, drawn by the Studio, kept by nobody.
 
-Imports: `front_view`, `experiments`, `training.records`.
+Imports: `front_view`, `experiments`, `training.records`, `decoding.tree`.
 """
 
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from paretokit.decoding.tree import GuidedGeneration
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run
 from paretokit.texts import Prompt
@@ -60,6 +61,17 @@ class Texts(NamedTuple):
     seconds: float  # from the question to the answer
     decoded: tuple[tuple[str, Answer], ...] = ()  # of a policy with heads: a few prompts and what it says at the weights
     objectives: tuple[str, ...] = ()  # what the weights are of, where something was decoded
+
+
+class Written(NamedTuple):
+    """A text that is written step by step under a guide, as it stands."""
+
+    prompt: str  # as one line; "" where it is the one that is chosen when it begins
+    source: str  # what writes it; "" before it begins
+    guide: str  # what judges it
+    objectives: tuple[str, ...]  # in the order of the sliders; those of `made` stand in the guide's
+    made: GuidedGeneration | None  # None before the first step
+    state: str  # "new", "writing", "open", "stopped", "failed" or "ended"
 
 
 class Trouble(NamedTuple):

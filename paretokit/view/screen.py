@@ -1,8 +1,8 @@
 """What a Studio has on the page: its widgets, and how they are drawn from what happened.
 
 Outputs are written by `Screen.draw` alone, on the drawing thread; inputs are written by the user. Drawing reads values of
-the session and computes nothing but their looks. Imports: ipywidgets, `session`, `events`, `between`, `panels`, `parts`,
-`live_figure`, `live_front`, `live_curves`, `words`, `work`, `snapshot`, `stamp`.
+the session and computes nothing but their looks. Imports: ipywidgets, `session`, `events`, `between`, `panels`,
+`steps_panel`, `parts`, `live_figure`, `live_front`, `live_curves`, `stepwise`, `words`, `work`, `snapshot`, `stamp`.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +26,8 @@ from paretokit.view.parts import Library, Probe, Stamp, Status, Table
 from paretokit.view.session import Session, fitting
 from paretokit.view.snapshot import snapshot_html
 from paretokit.view.stamp import commit, stamp, stamp_text
+from paretokit.view.steps_panel import StepsPanel
+from paretokit.view.stepwise import CANDIDATES
 from paretokit.view.theme import INK, Theme
 from paretokit.view.work import FRONT_LABEL, is_training
 
@@ -40,6 +42,8 @@ class Handlers(NamedTuple):
     pause_pressed: Callable[[], object]
     stop_pressed: Callable[[], object]
     whole_front_pressed: Callable[[], object]
+    next_step_pressed: Callable[[], object]
+    start_again_pressed: Callable[[], object]
 
 
 class Screen:
@@ -64,6 +68,11 @@ class Screen:
         self._handle = display(HTML(self.snapshot()), display_id=True)
         self._free_inputs()
 
+    @property
+    def candidates(self) -> int:
+        """How many candidates a step has, as the panel says."""
+        return CANDIDATES if self.steps is None else int(self.steps.candidates.value)
+
     def snapshot(self) -> str:
         """Return what is shown as plain HTML."""
         return snapshot_html(self.session.shelf.board, self.texts, stamp=self._stamp_text())
@@ -76,7 +85,8 @@ class Screen:
     def _build(self, handlers: Handlers, weights: tuple[float, ...]) -> None:
         session, view = self.session, self.session.shelf.board.view
         self._methods = tuple(dict.fromkeys([*methods(), *(run.spec.method for run in session.shelf.runs)]))
-        self.probe, self.status, self._stamp = Probe(figures=3), Status(), Stamp(text=self._stamp_text())
+        figures = 3 if session.steps is None else 4
+        self.probe, self.status, self._stamp = Probe(figures=figures), Status(), Stamp(text=self._stamp_text())
         self.weights = WeightPanel(session.objectives, weights, changed=handlers.weights_moved)
         self.controls = ControlPanel(
             methods=fitting(session.policy), steps=session.config.steps, seed=session.config.seed,
@@ -90,6 +100,12 @@ class Screen:
         self.front = LiveFigure(skeleton(view, self._methods), library=library)
         self.curves = LiveFigure(curves_skeleton(session.objectives), library=library)
         self.conflict = LiveFigure(conflict_skeleton(session.objectives), library=library)
+        self.steps: StepsPanel | None = None
+        if session.steps is not None:
+            self.steps = StepsPanel(
+                session.steps.written, library=library,
+                next_step=handlers.next_step_pressed, start_again=handlers.start_again_pressed,
+            )  # fmt: skip
         self.points = Table(label="points of the front", columns=words.point_columns(view))
         self.run_list = Table(label="runs", columns=words.RUN_COLUMNS, note="Select a run for its curves, or to hide it.")
         small = {"width": "auto"}
@@ -113,9 +129,11 @@ class Screen:
         self.tab = widgets.ToggleButtons(options=list(tabs), tooltips=[f"show: {name}" for name in tabs])
         self.show_tab("Curves")
         controls = widgets.VBox([self.weights.box, self.controls.box, self.status, self.stale, self.error])
+        front = widgets.VBox([self.probe, self.heading, self.front, self.reading, self.points])
         if self.heads is not None:
             controls.children = (*controls.children, self.heads.box)
-        front = widgets.VBox([self.probe, self.heading, self.front, self.reading, self.points])
+        if self.steps is not None:
+            controls.children, front.children = (*controls.children, self.steps.box), (*front.children, self.steps.tree)
         controls.add_class("paretokit-controls")
         front.add_class("paretokit-main")
         top = widgets.HBox([controls, front]).add_class("paretokit-top")
@@ -125,7 +143,7 @@ class Screen:
             *self.weights.sliders, *self.weights.numbers, *self.weights.locks, self.controls.method, self.controls.steps,
             self.controls.seed, self.controls.train, self.controls.pause, self.controls.stop, self.hide, self.restore,
             self.prompt, self.own_prompt, self.tab, self.points, self.run_list, self.probe, self.front,
-            *([] if self.heads is None else [self.heads.draw]),
+            *([] if self.heads is None else [self.heads.draw]), *([] if self.steps is None else self.steps.inputs),
         ]  # fmt: skip
         self.box = widgets.VBox([top, *below, self._stamp]).add_class("paretokit-studio")
 
@@ -143,6 +161,8 @@ class Screen:
             self.text.value = words.texts_html(self.texts)
             if self.heads is not None:
                 self.heads.texts.value = words.decoded_html(self.texts)
+        if "steps" in events and self.steps is not None:
+            self.steps.draw(events["steps"])
         for job in (value for key, value in events.items() if key.startswith("job ")):
             self._draw_job(job)
         self._draw_status()
@@ -159,11 +179,13 @@ class Screen:
             self._draw_lines()
         elif "weights" in events and monotonic() >= self._hold_until:
             self.front.draw(between_columns(self.session.shelf.board.view, self._between()))
+        if self.steps is not None and {"steps", "probe", "attached"} & set(events) and monotonic() >= self._hold_until:
+            self.steps.draw_figure(theme=self._theme)
         if {"front", "weights"} & set(events):
             stale = "" if self.heads is not None else words.stale_text(self.weights.weights, self.session.shelf.board)
             self.stale.value = _badge(stale)
         if "attached" in events:
-            for figure in (self.front, self.curves, self.conflict):
+            for figure in (*self._beside, self.curves, self.conflict):
                 figure.draw_again()
         self.probe.frame += 1  # last: when the page comes to it, it has drawn the rest
         self._free_inputs()
@@ -252,13 +274,19 @@ class Screen:
     def _set_width(self, width: int, whole: int) -> None:
         if width < 100:  # hidden, or not laid out yet
             return
-        self.front.draw({}, shape={"width": width})
+        for figure in self._beside:
+            figure.draw({}, shape={"width": width})
         for figure in (self.curves, self.conflict):
             figure.draw({}, shape={"width": whole})
 
     def failed(self, error: Exception) -> None:
         """Show that drawing itself went wrong."""
         self.error.value = words.trouble_html(trouble("drawing", error))
+
+    @property
+    def _beside(self) -> list[LiveFigure]:
+        """The figures beside the controls; the others are as wide as the whole Studio."""
+        return [self.front] if self.steps is None else [self.front, self.steps.figure]
 
     def _stamp_text(self) -> str:
         shown = self.session.shelf.visible()

@@ -1,17 +1,19 @@
 """A Studio without its widgets: all that a user can ask for.
 
 Every method may be called on any thread and returns at once; the work is done on the worker's, and what happens is
-published as plain values under a key: "front" (`Board`), "progress" (`Progress`), "texts" (`Texts`), "job <number>" (the
-`Job`), and "trouble" (`Trouble`, or None once a new training is asked for). What runs there are is known to the `shelf`,
-which policy answers to `policies`, and what it says to `answers`.
-Imports: `work`, `shelf`, `policies`, `answers`, `heads`, `events`, `jobs`, `experiments`, `training`, `models`,
+published as plain values under a key: "front" (`Board`), "progress" (`Progress`), "texts" (`Texts`), "steps" (`Written`),
+"job <number>" (the `Job`), "weights", "asked" (what the user asked of all jobs), and "trouble" (`Trouble`, or None once a new
+training or step is asked for). What runs there are is known to the `shelf`, which policy answers to `policies`, what it says
+to `answers`, and what it writes under a guide to `steps`.
+Imports: `work`, `shelf`, `policies`, `answers`, `stepwise`, `heads`, `events`, `jobs`, `experiments`, `training`, `models`,
 `preferences`, `maths.simplex`; reads the clock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -36,6 +38,7 @@ from paretokit.view.heads import no_front
 from paretokit.view.jobs import Job, Request, Worker
 from paretokit.view.policies import Policies
 from paretokit.view.shelf import Shelf
+from paretokit.view.stepwise import Stepwise, check_guide
 from paretokit.view.work import FRONT_LABEL, START_LABEL, UNTRAINED, Work
 
 SETTLE = 0.2  # seconds without another change before a sample is drawn: a drag asks once
@@ -59,6 +62,7 @@ class Session:
         store: Store | str | Path | None = None,
         config: TrainConfig | None = None,
         heldout: int = 100,
+        guide: Any = None,
     ) -> None:
         if not policy.trainable:
             raise ConfigError(
@@ -66,6 +70,8 @@ class Session:
             )
         if policy.heads:
             fits(resolve(fitting(policy)[0]), policy.heads, preferences.objectives)
+        if guide is not None:
+            check_guide(guide, preferences.objectives, policy.tokenizer)
         config = config or preset(policy.source)
         if config.threads is None:  # leave a core to the kernel and the browser
             config = config.replace(threads=max(1, torch.get_num_threads() - 1))
@@ -112,6 +118,12 @@ class Session:
             references=references,
             publish=publish,
         )
+        self.steps: Stepwise | None = None
+        if guide is not None:
+            self.steps = Stepwise(
+                self.worker, self.shelf, self.policies, self.answers,
+                guide=guide, objectives=self.objectives, publish=publish,
+            )  # fmt: skip
         self.shelf.note(OPEN, policy=policy.source, preferences=preferences.source, objectives=list(self.objectives))
 
     @property
@@ -206,6 +218,42 @@ class Session:
         label = UNTRAINED if run is None else run.spec.label
         return self.worker.submit(lambda control: self._work.draw_whole_front(control, run), label=f"{FRONT_LABEL}{label}")
 
+    def guided(self, place: str) -> Stepwise:
+        """Return what writes step by step. Raises `ConfigError` in a Studio without a guide."""
+        if self.steps is None:
+            raise ConfigError(
+                f"{place}: found a Studio without a guide, expected one that judges the steps. "
+                "Make it with Studio(..., guide=...): a reward model, or scorers by objective."
+            )
+        return self.steps
+
+    def move(self, weights: tuple[float, ...]) -> Request[Texts]:
+        """The weights were set to these: ask for a text at them. Without heads no run stays selected."""
+        if self.shelf.selected is not None and not self.policy.heads:
+            self.shelf.select(None)
+        request = self.sample(weights)
+        self.publish("weights", weights)  # after the text, which is waited for
+        return request
+
+    def select(self, run_id: str | None, *, weights: Mapping[str, float] | Sequence[float]) -> None:
+        """Show the curves and texts of a run, at these weights; None: of the newest, and of the one nearest to them."""
+        self.shelf.select(run_id)
+        self.sample(weights, after=0.0)
+
+    def pause(self) -> None:
+        """Let what trains, and what waits, rest after its step."""
+        self._ask_all("pause", Job.pause)
+
+    def resume(self) -> None:
+        """Let all that is paused go on."""
+        self._ask_all("resume", Job.resume)
+
+    def stop(self) -> None:
+        """Stop what trains after its step, what waits, and within a token the step that is being written."""
+        if self.steps is not None:
+            self.steps.stop()
+        self._ask_all("stop", Job.stop)
+
     def let_go(self) -> None:
         """The user let go of a slider: what is asked for is due now."""
         self._let_go = monotonic()
@@ -230,6 +278,12 @@ class Session:
         self.worker.close()
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    def _ask_all(self, action: str, act: Callable[[Job[Any]], None]) -> None:
+        for job in self.worker.jobs():
+            act(job)
+        self.shelf.note(action)
+        self.publish("asked", action)
 
     def _need_heads(self, place: str) -> None:
         if not self.policy.heads:

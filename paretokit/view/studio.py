@@ -2,23 +2,23 @@
 
 What the user does is posted to a session, whose one worker does it; what happens comes back as values that one thread
 draws, at most five times a second. So a slider answers at once, and nothing is written by two threads.
-Imports: `session`, `work`, `screen`, `bus`, `jobs`, `events`, `heads`, `plot`, `report`, `words`.
+Imports: `shown`, `session`, `pressed`, `screen`, `bus`, `jobs`, `events`, `heads`, `decoding.guided`, `experiments`,
+`models`, `preferences`, `training.config`, `maths.simplex`.
 """
 
 import atexit
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
 from weakref import WeakValueDictionary
 
 import pandas as pd
-import plotly.graph_objects as go
 from IPython.core.getipython import get_ipython
 
-from paretokit.errors import ConfigError, DataError
+from paretokit.decoding.guided import GuidedStep
+from paretokit.errors import ConfigError
 from paretokit.experiments.front import Front
 from paretokit.experiments.store import Run, Store
 from paretokit.maths.simplex import resolve as resolve_weights
@@ -26,39 +26,22 @@ from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
 from paretokit.texts import Prompt
 from paretokit.training.config import TrainConfig
-from paretokit.view import plot, words
 from paretokit.view.bus import Renderer
-from paretokit.view.events import Texts, trouble
-from paretokit.view.front_figure import draw_front
+from paretokit.view.events import Texts
 from paretokit.view.heads import decoded_frame
 from paretokit.view.jobs import Job, Request
-from paretokit.view.live_front import point_at
-from paretokit.view.report import write_front
-from paretokit.view.screen import Handlers, Screen
+from paretokit.view.pressed import Pressed
+from paretokit.view.screen import Screen
 from paretokit.view.session import Session
-from paretokit.view.theme import Theme
-from paretokit.view.work import FRONT_LABEL, is_training
+from paretokit.view.shown import Shown
 
 _OF_CELL: "WeakValueDictionary[str, Studio]" = WeakValueDictionary()  # a cell that runs again closes what it made before
 
 
-_SOON = ("texts", "trouble", "job", "asked")  # what a person waits for is drawn at once, what goes on by itself in its turn
+_SOON = ("texts", "steps", "trouble", "job", "asked")  # what a person waits for is drawn at once, the rest in its turn
 
 
-def _handled(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A handler of the interface: what it raises is shown in the panel, since the browser would swallow it."""
-
-    @wraps(method)
-    def handle(self: "Studio", *arguments: Any) -> None:
-        try:
-            method(self, *arguments)
-        except Exception as error:
-            self._renderer.put("trouble", trouble(method.__name__.strip("_"), error))
-
-    return handle
-
-
-class Studio:
+class Studio(Shown):
     """A panel to explore a trade-off: set weights, train, watch the front, read samples. Show it as a cell's last value.
 
     `policy` is not changed: each run trains a fork of it. With `store`, a folder, everything is kept, and a Studio on
@@ -68,8 +51,12 @@ class Studio:
     A policy with action heads (`load_policy(..., heads=[...])`) answers at any weights without training: its texts follow
     the sliders at once, `decode` returns them, and `draw_whole_front` draws all that its heads can reach.
 
-    Its methods do what the buttons do and return at once, but for `decode`; a `Job` can be waited for. Interrupting the
-    kernel does not stop work in the background: `stop()` does, within a step.
+    With `guide`, a reward model or scorers by objective as `guided_generate` takes them, a text can be written step by step:
+    `next_step` writes one at the weights of the sliders, which may move before the next. It judges the objectives of the
+    preferences, in any order, else a `ConfigError` is raised.
+
+    Its methods do what the buttons do and return at once, but for `decode` and `next_step`; a `Job` can be waited for.
+    Interrupting the kernel does not stop work in the background: `stop()` does, within a step.
 
     >>> import paretokit as pk
     >>> config = pk.TrainConfig(steps=1, pairs_per_step=4, max_length=160, threads=1)
@@ -88,6 +75,7 @@ class Studio:
         store: Store | str | Path | None = None,
         config: TrainConfig | None = None,
         heldout: int = 100,
+        guide: Any = None,
     ) -> None:
         cell = _cell_id()
         if cell is not None and (former := _OF_CELL.pop(cell, None)) is not None:
@@ -101,18 +89,16 @@ class Studio:
             store=store,
             config=config,
             heldout=heldout,
+            guide=guide,
         )
-        handlers = Handlers(
-            self._slider_moved, self._train_pressed, self._pause_pressed, self._stop_pressed, self._whole_front_pressed
-        )
-        self.screen = Screen(self.session, handlers, weights=self.session.shelf.last_weights())
+        self.pressed = Pressed(self.session, shown=lambda: self._renderer.shown())
+        self.screen = Screen(self.session, self.pressed.handlers, weights=self.session.shelf.last_weights())
         self._renderer = Renderer(self.screen.draw, name="paretokit-render", failed=self.screen.failed)
         self._publish = self._put
         self._publish("front", self.session.shelf.board)
         for key, value in early:
             self._publish(key, value)
-        self._views = 0
-        self._wire()
+        self.pressed.wire(self.screen)
         self._closed = False
         atexit.register(self.close)
         if cell is not None:
@@ -120,33 +106,11 @@ class Studio:
         self.session.begin()
         self.session.sample(self.weights)
 
-    # What a user calls.
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The weights that the sliders show, by objective."""
-        return dict(zip(self.session.objectives, self.screen.weights.weights, strict=True))
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """All runs of this policy on these data, oldest first, hidden ones too."""
-        return self.session.shelf.runs
-
-    @property
-    def front(self) -> Front | None:
-        """The front of the visible runs; None until one has figures."""
-        return self.session.shelf.board.front
-
-    @property
-    def texts(self) -> Texts | None:
-        """The answers that were sampled last."""
-        return self.screen.texts
-
     def set_weights(self, weights: Mapping[str, float] | Sequence[float]) -> Request[Texts]:
         """Move the sliders and sample a text at these weights. Raises `WeightsError` for weights that are none."""
         vector = resolve_weights(weights, self.session.objectives)
         self.screen.weights.set(vector)
-        return self._weights_moved(vector)
+        return self.session.move(vector)
 
     def train(
         self,
@@ -172,15 +136,18 @@ class Studio:
 
     def pause(self) -> None:
         """Let the training rest after its step; sliders stay live."""
-        self._note_and("pause", lambda job: job.pause())
+        self.session.pause()
 
     def resume(self) -> None:
         """Let a paused training go on."""
-        self._note_and("resume", lambda job: job.resume())
+        self.session.resume()
 
     def stop(self) -> None:
-        """Stop the training after its step, and those that wait; what was learnt is kept, and `train` goes on from there."""
-        self._note_and("stop", lambda job: job.stop())
+        """Stop the training after its step, and those that wait; what was learnt is kept, and `train` goes on from there.
+
+        A step of a text that is being written is dropped within a token; the text goes on with `next_step`.
+        """
+        self.session.stop()
 
     def sample(self, prompt: Prompt | None = None) -> Request[Texts]:
         """Sample answers to a prompt (default: the one chosen last) at the weights of the panel."""
@@ -205,6 +172,65 @@ class Studio:
             raise ConfigError("decode: the Studio was closed meanwhile. Make a new one on the same store.")
         return decoded_frame(texts)
 
+    def next_step(
+        self, *, weights: Mapping[str, float] | Sequence[float] | None = None, timeout: float | None = 60.0
+    ) -> GuidedStep | None:
+        """Write one step of a text, move the sliders to `weights` first (default: leave them), and return the step, or None
+        where `stop` ended it: then nothing has changed.
+
+        A few candidates are sampled, the guide scores the text that each would make, and the best at these weights stays. What
+        was written before stays as it is. The first step begins a text for the prompt that is chosen; what then answers at
+        the weights (a run, or the policy before training, its heads mixed at them) writes all of it. The steps are those of
+        `iter_guided` at the same weights, seed 0, in the guide's order of objectives. `generations[0]` is the text so far,
+        also `written`.
+
+        Blocks until it is written: where a training runs, until after its step. Raises `WeightsError`; `ConfigError` without
+        a guide and for a text that has ended; what the guide raises, which leaves the text as it was; and `TimeoutError` after
+        `timeout` seconds, while the step is still being written.
+
+        >>> import paretokit as pk
+        >>> guide = {"helpfulness": lambda prompt, text: len(text), "harmlessness": lambda prompt, text: -len(text)}
+        >>> studio = pk.Studio(pk.load_policy("tiny"), pk.read_preferences("world:safety"), guide=guide)
+        >>> step = studio.next_step(weights=[1, 0])
+        >>> step.step, step.weights
+        (1, (1.0, 0.0))
+        >>> [candidate.text for candidate in studio.written.path] == [step.generations[0].text]
+        True
+        >>> studio.close()
+        """
+        steps = self.session.guided("next_step")
+        if weights is not None and resolve_weights(weights, self.session.objectives) != self.screen.weights.weights:
+            self.set_weights(weights)
+        request = steps.next_step(self.screen.weights.weights, candidates=self.screen.candidates)
+        try:
+            step = request.result(timeout)
+        except KeyboardInterrupt:
+            steps.stop()
+            raise
+        if request.superseded:
+            raise ConfigError("next_step: the Studio was closed meanwhile. Make a new one on the same store.")
+        return step
+
+    def start_again(self, *, prompt: Prompt | None = None, candidates: int | None = None) -> None:
+        """Drop the text that was written step by step, and a step that is being written; `next_step` begins another one.
+
+        It will answer `prompt` (default: the one that is chosen then) with so many candidates a step (default: what the panel
+        shows then). Random numbers are the same again: what differs is due to the weights. Raises `ConfigError` without a
+        guide, and for no candidates.
+
+        >>> import paretokit as pk
+        >>> guide = {"helpfulness": lambda prompt, text: len(text), "harmlessness": lambda prompt, text: -len(text)}
+        >>> studio = pk.Studio(pk.load_policy("tiny"), pk.read_preferences("world:safety"), guide=guide)
+        >>> texts = []
+        >>> for weights in ([1, 0], [0, 1]):
+        ...     studio.start_again(candidates=3)
+        ...     texts.append(studio.next_step(weights=weights).generations[0].text)
+        >>> len(texts[0]) > len(texts[1]), len(studio.written.tree)
+        (True, 3)
+        >>> studio.close()
+        """
+        self.session.guided("start_again").start_again(prompt=prompt, candidates=candidates)
+
     def draw_whole_front(self, *, run: str | Run | None = None) -> Job[Front | None]:
         """Decode a policy with heads at a grid of weightings, draw the curve of its scores into the front and return the job.
 
@@ -224,8 +250,7 @@ class Studio:
 
     def select(self, run: str | Run | None) -> None:
         """Show the curves and texts of a run; None: those of the newest run, and of the one nearest to the weights."""
-        self.session.shelf.select(None if run is None else _id(run))
-        self.session.sample(self.weights, after=0.0)
+        self.session.select(None if run is None else _id(run), weights=self.weights)
 
     def wait(self, timeout: float | None = None) -> "Studio":
         """Block until all is done and drawn, and return the Studio. Raises `TimeoutError`; Ctrl-C stops what runs."""
@@ -239,33 +264,6 @@ class Studio:
         self._renderer.flush(60.0 if until is None else max(until - monotonic(), 0.1))
         return self
 
-    def front_figure(self, *, theme: Theme = "auto") -> go.Figure:
-        """Return the front as a plain figure."""
-        return draw_front(self.session.shelf.board.view, theme=theme)
-
-    def curves_figure(self, *, theme: Theme = "auto") -> go.Figure:
-        """Return the curves of the visible runs as a plain figure. Raises `DataError` where there is none."""
-        return plot.curves(self._visible(), theme=theme)
-
-    def conflict_figure(self, *, theme: Theme = "auto") -> go.Figure:
-        """Return the gradient conflict of the visible runs as a plain figure. Raises `DataError` where there is none."""
-        return plot.conflict(self._visible(), theme=theme)
-
-    def text_table(self) -> str:
-        """Return the answers before and after as HTML."""
-        return words.texts_html(self.screen.texts)
-
-    def snapshot(self) -> str:
-        """Return the Studio as one piece of HTML without script: front, points, texts and stamp."""
-        return self.screen.snapshot()
-
-    def export(self, path: str | Path) -> Path:
-        """Write one HTML file with all figures and tables, which needs no network, and return its path."""
-        shown = self._visible()
-        if self.front is None:
-            raise DataError("export: found no run with figures, expected at least one. Train first.")
-        return write_front(self.front, runs=shown, path=Path(path), title=f"{shown[0].spec.preferences}: front")
-
     def close(self) -> None:
         """Stop what runs and end both threads. The widgets stay on the page as they are."""
         if self._closed:
@@ -278,115 +276,8 @@ class Studio:
     def _ipython_display_(self) -> None:
         self.screen.show()
 
-    def _wire(self) -> None:
-        self.screen.prompt.observe(lambda change: self._prompt_chosen(self.screen.prompts[change["new"]]), "value")
-        self.screen.own_prompt.observe(lambda change: self._prompt_chosen(change["new"]), "value")
-        self.screen.tab.observe(lambda change: self._tab_chosen(change["new"]), "value")
-        self.screen.points.observe(lambda change: self._row_chosen(change["new"]), "selected")
-        self.screen.run_list.observe(lambda change: self._row_chosen(change["new"]), "selected")
-        self.screen.hide.on_click(lambda _: self._hide_pressed())
-        self.screen.restore.on_click(lambda _: self._restore_pressed())
-        self.screen.probe.on_msg(lambda _, content, __: self._probed(content))
-        self.screen.front.on_points(self._point_clicked)
-
-    # What the user does: any thread, and over in milliseconds.
-
     def _put(self, key: str, value: Any) -> None:
         self._renderer.put(key, value, soon=key.split()[0] in _SOON)
-
-    @_handled
-    def _slider_moved(self, weights: tuple[float, ...]) -> None:
-        self._weights_moved(weights)
-
-    @_handled
-    def _train_pressed(self) -> None:
-        if any(not job.ended and is_training(job) for job in self.session.worker.jobs()):
-            return  # the button is disabled by then, but a second click may be under way; Python's train() queues
-        self.train()
-
-    @_handled
-    def _pause_pressed(self) -> None:
-        paused = any(job.paused for job in self.session.worker.jobs())
-        self.resume() if paused else self.pause()
-
-    @_handled
-    def _stop_pressed(self) -> None:
-        self.stop()
-
-    @_handled
-    def _whole_front_pressed(self) -> None:
-        if not any(not job.ended and job.label.startswith(FRONT_LABEL) for job in self.session.worker.jobs()):
-            self.draw_whole_front()
-
-    @_handled
-    def _hide_pressed(self) -> None:
-        self.hide(self._chosen())
-
-    @_handled
-    def _restore_pressed(self) -> None:
-        self.restore(self._chosen())
-
-    @_handled
-    def _prompt_chosen(self, prompt: Prompt) -> None:
-        if prompt:
-            chat = [{"role": "user", "content": prompt}]  # as the data are: a text alone would be continued, not answered
-            own = isinstance(prompt, str) and not isinstance(self.session.prompts[0], str)
-            self.session.sample(self.weights, prompt=chat if own else prompt, after=0.0)
-
-    @_handled
-    def _row_chosen(self, key: str) -> None:
-        if (key or None) != self.session.shelf.selected:
-            self.select(key or None)
-
-    @_handled
-    def _point_clicked(self, trace: int, chosen: Sequence[int]) -> None:
-        point = point_at(self.session.shelf.board.view, trace, chosen[0]) if chosen else None
-        if point is not None and point.runs:
-            self.select(point.runs[-1])
-
-    @_handled
-    def _probed(self, content: Mapping[str, Any]) -> None:
-        if content.get("released"):
-            self.session.let_go()
-            return
-        if (frame := content.get("drawn")) is not None:
-            if frame == self.screen.probe.frame:
-                self._renderer.shown()
-            return
-        self._publish("probe", dict(content))
-        if content.get("attached"):
-            self._views += 1
-            self._publish("attached", self._views)
-
-    def _weights_moved(self, weights: tuple[float, ...]) -> Request[Texts]:
-        if self.session.shelf.selected is not None and not self.session.policy.heads:
-            self.session.shelf.select(None)
-        request = self.session.sample(weights)
-        self._publish("weights", weights)  # after the text, which is waited for
-        return request
-
-    @_handled
-    def _tab_chosen(self, name: str) -> None:
-        self.screen.show_tab(name)
-        self._views += 1
-        self._publish("attached", self._views)  # a figure that was out of sight missed what was drawn
-
-    def _chosen(self) -> str:
-        if self.session.shelf.selected is None:
-            raise DataError("runs: found no selected run, expected one. Select a row of the list first.")
-        return self.session.shelf.selected
-
-    def _note_and(self, action: str, act: Callable[[Job[Any]], None]) -> None:
-        for job in self.session.worker.jobs():
-            act(job)
-        self.session.shelf.note(action)
-        self._publish("asked", action)
-
-    def _visible(self) -> list[Run]:
-        shown = self.session.shelf.visible()
-        if not shown:
-            raise DataError("Studio: found no visible run, expected at least one. Train first, or restore a run.")
-        return shown
 
 
 def _id(run: str | Run) -> str:

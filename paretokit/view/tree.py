@@ -62,26 +62,31 @@ def tree_view(made: GuidedGeneration) -> TreeView:
         objectives=made.objectives,
         nodes=nodes,
         title=f"{plural(len(nodes), 'candidate')} in {plural(max(node.step for node in nodes), 'step')}",
-        subtitle=f"guided by {made.guide} · weights {'at the last step ' if moved else ''}{listed} · {_ending(made.reason)}",
+        subtitle=f"guided by {made.guide} · weights {'at the last step ' if moved else ''}{listed} · {ending(made.reason)}",
         alt=f"Guided decoding of '{prompt_line(made.prompt)}': a text of {steps} that scores {scores}.",
     )
 
 
 def draw_tree(view: TreeView, *, theme: Theme = "auto") -> go.Figure:
     """Return the figure: what became the text is filled and joined, what was left is hollow."""
+    return tree_panels(view).update_layout(layout(theme=theme, height=480, title=view.title, subtitle=view.subtitle, top=80))
+
+
+def tree_panels(view: TreeView) -> go.Figure:
+    """Return the panels with what they show, before the figure has a title and a size."""
     count = len(view.objectives)
     figure = make_subplots(rows=1, cols=count, horizontal_spacing=0.2 / count if count > 1 else 0)
     for column in range(count):
-        for trace in _traces(view, column):
+        for trace in tree_traces(view, column):
             figure.add_trace(trace, row=1, col=column + 1)
         title = f"{plain(view.objectives[column])}, of the text so far"
         figure.update_yaxes(axis(), title_text=title, row=1, col=column + 1)
         figure.update_xaxes(axis(), title_text="step", dtick=1, row=1, col=column + 1)
-    return figure.update_layout(layout(theme=theme, height=480, title=view.title, subtitle=view.subtitle, top=80))
+    return figure
 
 
-def _traces(view: TreeView, column: int) -> list[go.Scatter]:
-    """The lines between candidates, then the candidates of each kind, on one objective."""
+def tree_traces(view: TreeView, column: int) -> list[go.Scatter]:
+    """Return the lines between candidates and the candidates of each kind, on one objective: as many for every view."""
     style = nth_style(0)
     found = []
     for kind, width, colour in ((_LEFT, 1, DOMINATED), (_KEPT, 1.5, style.colour), (_PATH, 3, style.colour)):
@@ -124,7 +129,12 @@ def _hover(node: Candidate, objectives: tuple[str, ...]) -> str:
     return "<br>".join([folded(node.text) or "(nothing)", *scores, f"utility {node.utility:.3f}", number])
 
 
-def _ending(reason: str) -> str:
+def ending(reason: str) -> str:
+    """Return in words why a guided text is not longer.
+
+    >>> ending("max_steps")
+    'cut off after the most steps allowed'
+    """
     return {
         "end": "the text ended by itself",
         "max_steps": "cut off after the most steps allowed",

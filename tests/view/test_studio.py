@@ -199,7 +199,7 @@ def test_a_click_on_a_point_selects_its_run(opened):
     studio = opened("trained")
     studio.wait(LONG)
     point = next(point for point in studio.session.shelf.board.view.points if point.nondominated)
-    studio._point_clicked(3, [0])
+    studio.pressed.point_clicked(3, [0])
     assert studio.session.shelf.selected == point.runs[-1]
     studio.wait(LONG)
     assert drawn(studio).screen.run_list.selected == point.runs[-1]
@@ -583,9 +583,9 @@ def test_letting_go_of_a_slider_ends_the_rest_that_a_drag_waits_for(opened):
     session = studio.session
     request = session.sample(FIRST, prompt="one", after=600.0)
     assert not request._ended.wait(0.3)
-    studio._probed({"released": True})
+    studio.pressed.probed({"released": True})
     assert request.result(LONG).prompt == "one"
-    studio._probed({"released": True})
+    studio.pressed.probed({"released": True})
     request = session.sample(FIRST, prompt="two", after=600.0)  # the slider's own message may come second
     assert request.result(LONG).prompt == "two"
     assert until(lambda: monotonic() - session._let_go > LATE)
@@ -600,9 +600,9 @@ def test_the_page_says_which_drawing_it_has_shown(opened):
     assert frame > 0
     said: list[str] = []
     studio._renderer.shown = lambda: said.append("shown")
-    studio._probed({"drawn": frame - 1})  # an older one
+    studio.pressed.probed({"drawn": frame - 1})  # an older one
     assert said == []
-    studio._probed({"drawn": frame})
+    studio.pressed.probed({"drawn": frame})
     assert said == ["shown"]
 
 
