@@ -44,26 +44,30 @@ class GrowingLayer(DynamicLayer):
         self, key_states: Float[Tensor, "R h t d"], value_states: Float[Tensor, "R h t e"], *args: Any, **kwargs: Any
     ) -> tuple[Float[Tensor, "R h T d"], Float[Tensor, "R h T e"]]:
         """Write t more columns and return all keys and values, as views."""
-        start, end = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
-        if end > self._room[0].shape[2]:
-            self._take(self.keys, self.values, more=key_states.shape[2])
+        start, more = self.get_seq_length(), key_states.shape[2]
+        if start + more > self._room[0].shape[2]:
+            self._take(*self._used(start), more=more)
         for room, fresh in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, start:end] = fresh
-        self.keys, self.values = (room[:, :, :end] for room in self._room)
-        return self.keys, self.values
+            room[:, :, start : start + more] = fresh
+        self.keys, self.values = found = self._used(start + more)
+        return found
 
     def batch_select_indices(self, indices: Int[Tensor, " r"]) -> None:
         """Keep these rows, in this order."""
-        self._take(self.keys, self.values, rows=indices)
+        self._take(*self._used(self.get_seq_length()), rows=indices)
+
+    def _used(self, columns: int) -> tuple[Tensor, Tensor]:
+        keys, values = self._room
+        return keys[:, :, :columns], values[:, :, :columns]
 
     def _take(self, *states: Tensor, rows: Int[Tensor, " r"] | None = None, more: int = 0) -> None:
         """Copy keys and values, or some of their rows, to where there is room for more behind them."""
         used = states[0].shape[2]
         columns = used + more + max(_LEAST, used // 2)
-        self._room = []
+        self._room: list[Tensor] = []
         for state in states:
             count = state.shape[0] if rows is None else len(rows)
             room = state.new_empty(count, state.shape[1], columns, state.shape[3])
             room[:, :, :used] = state if rows is None else state[rows]
             self._room.append(room)
-        self.keys, self.values = (room[:, :, :used] for room in self._room)
+        self.keys, self.values = self._used(used)

@@ -57,7 +57,7 @@ class RewardReport(NamedTuple):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(part) for name, part in value._asdict().items()}  # type: ignore[attr-defined]
+        return {name: _plain(part) for name, part in value._asdict().items()}  # type: ignore[attr-defined] # a NamedTuple
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
