@@ -31,7 +31,7 @@ class Message(dict[str, str]):
 
     __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _REFUSE
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override] # a dict has none
         return hash(frozenset(self.items()))
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, str]]]:

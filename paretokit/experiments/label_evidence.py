@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-__all__ = ["Evidence", "LabelProgress", "labels_bar"]
+__all__ = ["Evidence", "LabelProgress", "label_lines", "labels_bar"]
 
 
 class LabelProgress(NamedTuple):
@@ -104,6 +104,29 @@ def labels_bar(*, shown: bool) -> Iterator[Callable[[LabelProgress], None]]:
             bar.update(task, description=progress.stage, completed=progress.settled, total=total, note=note)
 
         yield show
+
+
+def label_lines(tell: Callable[[str], None], *, every: float = 10.0) -> Callable[[LabelProgress], None]:
+    """Return a function that tells progress as lines of text, one in `every` seconds at most: for files, where bars are lost.
+
+    >>> show = label_lines(print)
+    >>> for seconds in (1.0, 2.0, 12.0):
+    ...     show(LabelProgress("rollouts", settled=3, prefixes=8, rollouts=40, seconds=seconds, left=75.0))
+    rollouts: 40 made, 3 of 8 prefixes settled, at most 1:15 left
+    rollouts: 40 made, 3 of 8 prefixes settled, at most 1:15 left
+    """
+    told = -every
+
+    def show(progress: LabelProgress) -> None:
+        nonlocal told
+        if progress.seconds - told >= every:
+            told = progress.seconds
+            left = "" if progress.left is None else f", at most {_duration(progress.left)} left"
+            tell(
+                f"{progress.stage}: {progress.rollouts} made, {progress.settled} of {progress.prefixes} prefixes settled{left}"
+            )
+
+    return show
 
 
 def _duration(seconds: float) -> str:

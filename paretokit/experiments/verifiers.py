@@ -130,7 +130,12 @@ def _parsed(answer: str) -> tuple[Any, ...]:
 
     with _alarm_kept():
         return tuple(
-            parse(f"${answer}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=_limit())  # type: ignore[arg-type]
+            parse(
+                f"${answer}$",
+                [LatexExtractionConfig()],
+                fallback_mode="no_fallback",
+                parsing_timeout=_limit(),  # type: ignore[arg-type] # None, no limit, is allowed but not annotated
+            )
         )
 
 

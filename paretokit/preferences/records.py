@@ -107,7 +107,7 @@ class Preferences:
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"Preferences cannot be changed, so {name!r} cannot be set; make new ones with .select(...).")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    __delattr__ = __setattr__  # type: ignore[assignment] # refuses, whatever it is given
 
     @property
     def objectives(self) -> tuple[str, ...]:

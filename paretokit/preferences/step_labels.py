@@ -85,7 +85,7 @@ class StepLabels:
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         raise AttributeError(f"StepLabels cannot be changed, so {name!r} cannot be set; make new ones with .select(...).")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    __delattr__ = __setattr__  # type: ignore[assignment] # refuses, whatever it is given
 
     @property
     def objectives(self) -> tuple[str, ...]:

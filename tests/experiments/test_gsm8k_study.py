@@ -107,7 +107,9 @@ def test_facts_tell_what_the_figures_rest_on(whole):
     assert found["labels"]["rollouts"] + found["labels"]["saved"] == 2 * (
         found["labels"]["prefixes"] - found["labels"]["whole"]
     )
-    assert found["reward"]["trained"] == 2
+    parts = [found["reward"][part] for part in ("trained", "fitted", "measured")]
+    assert sum(parts) == len(set(labels.prompts))
+    assert min(parts) > 0
     assert found["reward"]["objectives"]["accuracy"]["kind"] == "value"
     assert list(made.facts["seconds"]) == ["labels", "reward model", "plain", "samples", *GUIDED]
 
