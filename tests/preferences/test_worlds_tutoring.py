@@ -188,6 +188,14 @@ def test_a_text_that_is_no_open_dialogue_is_an_error(content):
     )
 
 
+def test_a_very_long_dialogue_is_read_too():
+    turns = 2000
+    content = "\n".join([OPENING, *["Hello.", "Ok. 4 plus 3 is not 8. 9 minus 2 is not 5."] * turns])
+    assert read(content) == read(OPENING)
+    with pytest.raises(DataError):
+        read(content + "\nHello.")
+
+
 def test_drawn_dialogues_read_as_the_replies_say():
     """What is open after a turn follows from its effect, and the student ends the dialogue when it is done."""
     generator = torch.Generator().manual_seed(0)

@@ -144,28 +144,26 @@ def read(content: str) -> Dialogue:
 @lru_cache(maxsize=4096)
 def _read(content: str) -> Dialogue | None:
     """The same, with None for a text that is no dialogue, and with no sums where all are understood."""
-    before, _, answer = content.rpartition("\n")
-    if not before:
-        opening = _OPENING.fullmatch(answer)
-        sums = _open_sums(opening.group(1)) if opening else None
-        calculations = [one.calculation for one in sums or ()]
-        fits = sums and len(set(calculations)) == len(calculations)
-        return Dialogue(sums, frozenset(), frozenset(), frozenset()) if fits and sums else None
-    earlier, _, tutored = before.rpartition("\n")
-    found, reply = _read(earlier) if earlier else None, _REPLY.fullmatch(answer)
-    if found is None or reply is None:
+    opening, *turns = content.split("\n")
+    matched = _OPENING.fullmatch(opening)
+    sums = _open_sums(matched.group(1)) if matched else None
+    if not sums or len({one.calculation for one in sums}) < len(sums) or len(turns) % 2:
         return None
-    sums = _open_sums(reply.group(1))
-    spoken_of = [calculation for calculation, _, _ in _CLAIM.findall(reply.group(1))]
-    if sums is None or spoken_of != [one.calculation for one in found.sums]:
-        return None
-    said = set(sentences(tutored))
-    return Dialogue(
-        sums,
-        found.hinted | {one.calculation for one in found.sums if words(one.hint) in said},
-        found.explained | {one.calculation for one in found.sums if words(one.explain) in said},
-        found.cheers | (said & set(map(words, CHEERS))),
-    )
+    found = Dialogue(sums, frozenset(), frozenset(), frozenset())
+    for tutored, replied in zip(turns[::2], turns[1::2], strict=True):
+        matched = _REPLY.fullmatch(replied)
+        left = _open_sums(matched.group(1)) if matched else None
+        spoken_of = [calculation for calculation, _, _ in _CLAIM.findall(replied)]
+        if left is None or spoken_of != [one.calculation for one in found.sums]:
+            return None
+        said = set(sentences(tutored))
+        found = Dialogue(
+            left,
+            found.hinted | {one.calculation for one in found.sums if words(one.hint) in said},
+            found.explained | {one.calculation for one in found.sums if words(one.explain) in said},
+            found.cheers | (said & set(map(words, CHEERS))),
+        )
+    return found
 
 
 def _open_sums(claims: str) -> tuple[Sum, ...] | None:
