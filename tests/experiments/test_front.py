@@ -1,7 +1,6 @@
 """The front: means, intervals, differences from the start, indicators; and one clear error for each unusable table."""
 
 import math
-from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -246,12 +245,15 @@ def test_inputs_are_left_as_they_were():
     assert (front.moves()["low"] != 0).all()
 
 
-def test_a_demo_sized_table_takes_half_a_second_at_most():
-    rows, start = sweep_frame(), start_frame()
-    Front.from_scores(rows, by=BY, objectives=OBJECTIVES, start=start)
-    began = process_time()
-    Front.from_scores(rows, by=BY, objectives=OBJECTIVES, start=start)
-    assert process_time() - began < 0.5
+def test_all_points_share_one_pass_of_resampling(monkeypatch):
+    """What a front costs: the draws of all points and objectives are made together, not one point after another."""
+    drawn = []
+    draw = bootstrap.draw_means
+    monkeypatch.setattr(bootstrap, "draw_means", lambda cells, **how: (drawn.append(1), draw(cells, **how))[1])
+    for rows in (sweep_frame(), table({"kind": [0.5, 0.7]})):
+        names = [name for name in OBJECTIVES if name in rows] or ["kind"]
+        Front.from_scores(rows, by=[name for name in BY if name in rows], objectives=names)
+    assert len(drawn) == 2  # fifteen points, one point
 
 
 def message(frame: pd.DataFrame, **options: object) -> str:
