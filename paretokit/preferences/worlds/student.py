@@ -114,6 +114,7 @@ class Effect(NamedTuple):
 
     understood: tuple[bool, ...]  # by sum: right in the student's next answer, without being told
     told: tuple[bool, ...]  # by sum: right because it was told
+    tried: tuple[bool, ...]  # by sum: tried again, with whatever result
     explained: tuple[bool, ...]  # by sum: explained, for the first time
     cheered: bool  # by a sentence that is new in this dialogue
     needless: int  # hints that nothing needed
@@ -204,11 +205,12 @@ def effect(dialogue: Dialogue, text: str) -> Effect:
     kinds = _kinds(dialogue.sums)
     spoken = sentences(text)
     said = {kinds[one] for one in spoken if one in kinds}
-    understood, told, explained, needless = [], [], [], 0
+    understood, told, tried, explained, needless = [], [], [], [], 0
     for place, one in enumerate(dialogue.sums):
         hint_given, known = ("hint", place) in said, one.calculation in dialogue.hinted
         is_told, is_explained = ("told", place) in said, ("explain", place) in said
         tries = ("asked", place) in said and not is_told and not is_explained
+        tried.append(tries)
         told.append(is_told)
         explained.append(is_explained and not is_told and one.calculation not in dialogue.explained)
         understood.append(tries and (one.slip or known or hint_given))
@@ -217,6 +219,7 @@ def effect(dialogue: Dialogue, text: str) -> Effect:
     return Effect(
         tuple(understood),
         tuple(told),
+        tuple(tried),
         tuple(explained),
         cheered=bool(cheers - dialogue.cheers),
         needless=needless,
@@ -255,12 +258,7 @@ def reply(content: str, text: str) -> Reply:
     _, engagement = rated(found)
     mood = MOODS[(engagement >= 0.3) + (engagement >= 0.6)]
     right = [understood or told for understood, told in zip(found.understood, found.told, strict=True)]
-    said = set(sentences(text))
-    claims = [one.told if done else _again(one, said) for one, done in zip(dialogue.sums, right, strict=True)]
+    claims = []
+    for one, done, tried in zip(dialogue.sums, right, found.tried, strict=True):
+        claims.append(one.told if done else f"{one.calculation} is not {(one.nearer if tried else one).wrong}.")
     return Reply(" ".join((mood, *claims)), last=all(right))
-
-
-def _again(one: Sum, said: set[Words]) -> str:
-    """What the student says of a sum that is still wrong, after the sentences that were said."""
-    tried = words(one.asked) in said and words(one.explain) not in said
-    return f"{one.calculation} is not {(one.nearer if tried else one).wrong}."
