@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 
 from paretokit.errors import DataError
-from paretokit.shapes import Bool, Int, Tensor
+from paretokit.shapes import Bool, Float, Int, Tensor
 
-__all__ = ["Rows", "alike", "pad_rows", "shared_rows", "text_rows", "visible"]
+__all__ = ["Rows", "additive", "alike", "pad_rows", "shared_rows", "text_rows", "visible"]
 
 
 class Rows(NamedTuple):
@@ -160,6 +160,17 @@ def visible(segments: Int[Tensor, "R T"]) -> Bool[Tensor, "R 1 T T"]:
     prompt = (part == 0)[:, None, :]
     seen = (place[:, None] >= place) & same & (prompt | (part[:, :, None] == part[:, None, :]))
     return seen[:, None]
+
+
+def additive(seen: Bool[Tensor, "R 1 Q T"], dtype: torch.dtype) -> Float[Tensor, "R 1 Q T"]:
+    """Return what is added to attention scores: 0 where something is seen, else the least number that `dtype` has.
+
+    All attention functions of transformers take that, not all take a mask of truth values.
+
+    >>> additive(torch.tensor([[[[True, False]]]]), torch.float16)
+    tensor([[[[     0., -65504.]]]], dtype=torch.float16)
+    """
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
 
 def _places(lengths: Sequence[int], rows: Sequence[Sequence[int]] | None) -> tuple[Tensor, Tensor, Tensor, int, int]:

@@ -181,13 +181,17 @@ def iter_guided(
         limits=limits,
         mixture=mixture,
     )
-    return _run(search, policy.merged(mixture or None), at, stop or (lambda: False))
+    return _run(search, policy, policy.merged(mixture or None), at, stop or (lambda: False))
 
 
 def _run(
-    search: Search, model: Any, weights: Callable[[int], tuple[float, ...]], stop: Callable[[], bool]
+    search: Search,
+    policy: Policy | Soup | LogitMixture,
+    model: Any,
+    weights: Callable[[int], tuple[float, ...]],
+    stop: Callable[[], bool],
 ) -> Iterator[GuidedStep]:
-    search.begin(model)
+    search.begin(model, sharing=policy.sharing)
     while search.live and not search.stopped:
         asked = weights(search.step + 1)
         search.advance(asked, stop=stop)

@@ -2,7 +2,7 @@
 
 A line is a text that is being written; its prompt keeps at most `beams` of them, best first. Every live line has a row in
 the policy's cache and in the guide's, in the same order. Imports: torch, `expand`, `guides`, `tree`, `maths.selection`,
-`models.prefix`, `texts`.
+`models.prefix`, `models.sharing`, `texts`.
 """
 
 import math
@@ -17,6 +17,7 @@ from paretokit.decoding.guides import Guide, NewStep, Reading
 from paretokit.decoding.tree import Candidate, GuidedGeneration, path
 from paretokit.maths.selection import Rule, best
 from paretokit.models.prefix import Prefix
+from paretokit.models.sharing import Sharing
 from paretokit.shapes import Float, Tensor
 from paretokit.texts import Prompt, decode
 
@@ -88,9 +89,9 @@ class Search:
         """Whether any text can still grow."""
         return bool(self._live)
 
-    def begin(self, model: Any) -> None:
-        """Read the prompts, each once."""
-        self._policy = Prefix(model)
+    def begin(self, model: Any, *, sharing: Sharing) -> None:
+        """Read the prompts, each once, with a model that allows what `sharing` says."""
+        self._policy = Prefix(model, sharing=sharing)
         self._logits = self._policy.read([task.prompt_ids for task in self._tasks])
         self._reading = self.guide.start([task.prompt for task in self._tasks])
 

@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicLayer
 
 from paretokit.shapes import Float, Int, Tensor
 
-__all__ = ["GrowingLayer", "grow"]
+__all__ = ["GrowingLayer", "gather", "grow", "is_growing"]
 
 _LEAST = 64  # spare columns, at least; more where the text is long
 
@@ -28,6 +28,23 @@ def grow(cache: Any) -> None:
     for place, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.get_seq_length() > 0:
             layers[place] = GrowingLayer(layer)
+
+
+def is_growing(cache: Any) -> bool:
+    """Return whether every layer of a cache, or of the caches in its `parts`, was given room; then `gather` takes it."""
+    parts = getattr(cache, "parts", None)
+    if parts is not None:
+        return all(is_growing(part) for part in parts)
+    layers = getattr(cache, "layers", [])
+    return bool(layers) and all(isinstance(layer, GrowingLayer) for layer in layers)
+
+
+def gather(cache: Any, rows: Int[Tensor, " r"], columns: Int[Tensor, "r c"]) -> None:
+    """Keep, in place, these rows of a growing cache, in this order, and of each row these columns, in this order."""
+    for part in getattr(cache, "parts", ()):
+        gather(part, rows, columns)
+    for layer in getattr(cache, "layers", ()):
+        layer.gather(rows, columns)
 
 
 class GrowingLayer(DynamicLayer):
@@ -54,20 +71,24 @@ class GrowingLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Int[Tensor, " r"]) -> None:
         """Keep these rows, in this order."""
-        self._take(*self._used(self.get_seq_length()), rows=indices)
+        self._take(*(state[indices] for state in self._used(self.get_seq_length())))
+
+    def gather(self, rows: Int[Tensor, " r"], columns: Int[Tensor, "r c"]) -> None:
+        """Keep these rows, in this order, and of each row these columns, in this order."""
+        at = (rows[:, None], columns)
+        self._take(*(state.transpose(1, 2)[at].transpose(1, 2) for state in self._used(self.get_seq_length())))
 
     def _used(self, columns: int) -> tuple[Tensor, Tensor]:
         keys, values = self._room
         return keys[:, :, :columns], values[:, :, :columns]
 
-    def _take(self, *states: Tensor, rows: Int[Tensor, " r"] | None = None, more: int = 0) -> None:
-        """Copy keys and values, or some of their rows, to where there is room for more behind them."""
+    def _take(self, *states: Tensor, more: int = 0) -> None:
+        """Copy keys and values to where there is room for more behind them."""
         used = states[0].shape[2]
         columns = used + more + max(_LEAST, used // 2)
         self._room: list[Tensor] = []
         for state in states:
-            count = state.shape[0] if rows is None else len(rows)
-            room = state.new_empty(count, state.shape[1], columns, state.shape[3])
-            room[:, :, :used] = state if rows is None else state[rows]
+            room = state.new_empty(state.shape[0], state.shape[1], columns, state.shape[3])
+            room[:, :, :used] = state
             self._room.append(room)
         self.keys, self.values = self._used(used)

@@ -18,8 +18,8 @@ from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models.base import Base
 from paretokit.models.compute import Compute, attending, checkpointed, repeatable
 from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
-from paretokit.rows import Rows, alike, pad_rows, visible
-from paretokit.shapes import Bool, Float, Float64, Int, Tensor
+from paretokit.rows import Rows, additive, alike, pad_rows, visible
+from paretokit.shapes import Float, Float64, Int, Tensor
 
 __all__ = ["Reader", "Score", "inputs_of", "scored_only"]
 
@@ -144,16 +144,11 @@ def inputs_of(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, sha
     input_ids, position_ids, segments = (part.to(device) for part in rows[:3])
     read = {"input_ids": input_ids, "use_cache": False}
     if shared:
-        return {**read, "position_ids": position_ids, "attention_mask": _additive(visible(segments), model.dtype)}
+        return {**read, "position_ids": position_ids, "attention_mask": additive(visible(segments), model.dtype)}
     # Padding lies to the right, so that no real position sees it through the causal mask. Its count goes on, because
     # a count that starts again is how transformers recognises another sequence in the row, which it keeps apart.
     counting = torch.arange(width, device=device).expand_as(position_ids)
     return {**read, "position_ids": torch.where(segments > 0, position_ids, counting)}
-
-
-def _additive(seen: Bool[Tensor, "R 1 T T"], dtype: torch.dtype) -> Float[Tensor, "R 1 T T"]:
-    """What is added to attention scores: 0 where something is seen. All attention functions take that, not all a bool."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
 
 @contextmanager

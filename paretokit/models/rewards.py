@@ -21,7 +21,7 @@ from paretokit.models import reward_files
 from paretokit.models.base import weights_hash
 from paretokit.models.outputs import Outputs
 from paretokit.models.policy import Policy
-from paretokit.models.prefix import Prefix, hidden_of_last
+from paretokit.models.prefix import Prefix, hidden_of
 from paretokit.models.projection import backbone
 from paretokit.models.reward_report import KINDS, RewardReport
 from paretokit.rows import alike, text_rows
@@ -212,7 +212,7 @@ class RewardReading:
             if not len(ids):
                 raise DataError(f"reward model: row {row}: found a prompt without tokens. Encode it with texts.encode_prompt.")
         self.model = model
-        self._prefix = Prefix(backbone(model.policy.model), last=hidden_of_last)
+        self._prefix = Prefix(backbone(model.policy.model), wanted=hidden_of, sharing=model.policy.sharing)
         self._scores = torch.zeros(len(prompt_ids), len(model.objectives), dtype=model.outputs.dtype)
         self.read(prompt_ids)
 

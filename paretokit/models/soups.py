@@ -3,7 +3,7 @@
 `Soup` mixes weights (rewarded soups, arXiv 2306.04488): W + sum_i w_i D_i with the whole change D_i of each policy, never an
 average of adapters' factors, whose product would be another matrix. `LogitMixture` runs all policies and mixes their logits
 (multi-objective decoding, arXiv 2406.18853). Both answer `generate(..., weights=...)` as a policy with heads does.
-Imports: torch, `maths.simplex`, `lora`, `merging`, `policy`, `saving`, `errors`.
+Imports: torch, `maths.simplex`, `lora`, `merging`, `policy`, `saving`, `sharing`, `errors`.
 """
 
 import copy
@@ -19,6 +19,7 @@ from paretokit.errors import ConfigError, ModelError
 from paretokit.maths.simplex import Weights, resolve
 from paretokit.models import lora, saving
 from paretokit.models.policy import Policy
+from paretokit.models.sharing import Sharing
 from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["LogitMixture", "Soup"]
@@ -51,6 +52,11 @@ class _Apart:
     def context_length(self) -> int:
         """The number of positions that the models were made for."""
         return self._any.context_length
+
+    @property
+    def sharing(self) -> Sharing:
+        """What the models allow, see `Policy.sharing`: the same for all, since they share a base."""
+        return self._any.sharing
 
     def mixture(self, weights: Weights | None, *, extrapolate: bool = False, place: str = "weights") -> tuple[float, ...]:
         """Return the weights, checked, in the order of `heads`; see `Policy.mixture`."""
@@ -112,15 +118,30 @@ class Together:
         self.weights = weights
         self.spread: Int[Tensor, " B"] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the models."""
+        return self.models[0].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the models."""
+        return self.models[0].dtype
+
+    @property
+    def config(self) -> Any:
+        """The configuration that the models share."""
+        return self.models[0].config
+
     def select(self, rows: Int[Tensor, " b"]) -> None:
         """Keep some of the rows, in this order."""
         self.weights = self.weights[rows]
 
     def __call__(self, *, past_key_values: "Caches | None" = None, **inputs: Any) -> "Answer":
-        """Return the mixed logits [B, 1, V] and the caches."""
+        """Return the mixed logits [B, T, V] and the caches."""
         caches = [None] * len(self.models) if past_key_values is None else past_key_values.parts
         found = [model(**inputs, past_key_values=cache) for model, cache in zip(self.models, caches, strict=True)]
-        logits = torch.stack([output.logits[:, -1:] for output in found], dim=1)  # [B, H, 1, V]
+        logits = torch.stack([output.logits for output in found], dim=1)  # [B, H, T, V]
         logits = logits if self.spread is None else logits[self.spread]
         mixed = (self.weights[:, :, None, None].to(logits) * logits).sum(dim=1)
         return Answer(mixed, Caches([output.past_key_values for output in found]))
@@ -141,7 +162,7 @@ class Caches:
 class Answer(NamedTuple):
     """What a model answers, as far as decoding reads it."""
 
-    logits: Float[Tensor, "B 1 V"]
+    logits: Float[Tensor, "B T V"]
     past_key_values: Caches
 
 

@@ -5,7 +5,7 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from paretokit.models import growing
-from paretokit.models.growing import GrowingLayer, grow
+from paretokit.models.growing import GrowingLayer, gather, grow, is_growing
 from paretokit.models.soups import Caches
 from paretokit.models.tiny import FAMILIES, random_policy
 
@@ -98,6 +98,23 @@ def test_caches_of_several_models_and_empty_ones():
     kept = one.layers[0]
     grow(one)
     assert one.layers[0] is kept
+    assert not is_growing(empty)
     grow(empty)
     grow(object())
     assert empty.layers == []
+    assert is_growing(Caches([one, two]))
+    assert not is_growing(Caches([one, DynamicCache()]))
+
+
+def test_rows_and_columns_are_gathered():
+    cache = DynamicCache()
+    keys, values = states(rows=2, columns=4, seed=0)
+    cache.update(keys, values, 0)
+    grow(cache)
+    gather(Caches([cache]), torch.tensor([1, 0, 1]), torch.tensor([[0, 3], [1, 2], [2, 0]]))
+    for found, whole in ((cache.layers[0].keys, keys), (cache.layers[0].values, values)):
+        assert found.shape[:3] == (3, 2, 2)
+        for row, (source, columns) in enumerate(((1, [0, 3]), (0, [1, 2]), (1, [2, 0]))):
+            assert torch.equal(found[row], whole[source][:, columns])
+    more = states(rows=3, columns=1, seed=1)
+    assert torch.equal(cache.layers[0].update(*more)[0][:, :, 2:], more[0])
