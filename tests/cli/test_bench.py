@@ -11,6 +11,7 @@ import torch
 from paretokit.cli import browser, main
 from paretokit.cli.bench import NAMES, baselines, benches, guided, memory, report, steps
 from paretokit.cli.bench.report import Goal, Row
+from paretokit.cli.bench.settings import Settings
 from paretokit.cli.bench.timing import Paired, Ratio, alternate, timed
 from paretokit.errors import DependencyError, ParetokitError
 from paretokit.models.load import load_policy
@@ -20,7 +21,7 @@ FIELDS = {
     "bench", "what", "against", "sizes", "ratio", "ratio_of", "spread", "goal", "met", "repeats", "unit",
     "median_ours", "median_against", "ours", "theirs",
 }  # fmt: skip
-MACHINE = {"cpu", "cores", "threads", "capability", "bf16", "load", "versions", "date"}
+MACHINE = {"device", "cpu", "cores", "threads", "capability", "bf16", "load", "versions", "date"}
 
 
 def row(*, kind="faster", value=2.5, ours=(1.0, 1.0), theirs=(3.0, 4.0), comparable=True) -> Row:
@@ -212,7 +213,8 @@ def test_a_server_that_dies_is_reported_with_its_output(tmp_path, monkeypatch):
 
 def test_guided_decoding_makes_the_same_texts_on_all_sides():
     """In float64: in float32 a text that is read again may round to another choice."""
-    work = guided._work("tiny", quick=True)
+    settings = Settings(policy=None, repeats=None, quick=True, bf16=False, device=torch.device("cpu"), say=print)
+    work = guided._work(settings, "tiny")
     policy = load_policy("tiny", adapter="none", dtype="float64")
     work = work._replace(policy=policy, reward_model=guided._reward_model(policy))
     texts = guided.batched(work)

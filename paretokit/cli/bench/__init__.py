@@ -27,8 +27,9 @@ def add(command: argparse.ArgumentParser) -> None:
         "what", nargs="+", choices=(*NAMES, "all", "ui"), metavar="WHAT", help=f"{', '.join(NAMES)}; all of these; or ui"
     )
     command.add_argument("--policy", help="what takes the steps (default: smollm2; goals are stated for that)")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, or mps (default: cpu; solver, memory stay on the CPU)")
     command.add_argument("--repeats", type=int, help="turns that count, after one that warms up (default: 5; memory: 3)")
-    command.add_argument("--bf16", action="store_true", help="dpo: in bfloat16 as well, on processors made for it")
+    command.add_argument("--bf16", action="store_true", help="dpo, raco: in bfloat16 as well, on processors made for it")
     command.add_argument("--quick", action="store_true", help="a few tokens on tiny, once: does it run at all?")
     command.add_argument("--markdown", action="store_true", help="print the table of the README")
     command.add_argument("--out", help="write the result as JSON to this file as well")
@@ -51,16 +52,19 @@ def run(options: argparse.Namespace) -> None:
     from paretokit.cli.bench import report
     from paretokit.cli.bench.benches import BENCHES
     from paretokit.cli.bench.settings import Settings
+    from paretokit.models.build import pick_device
 
     messages = shared.messages()
+    device = pick_device(options.device)
     settings = Settings(
         policy=options.policy,
         repeats=options.repeats,
         quick=options.quick,
         bf16=options.bf16,
+        device=device,
         say=lambda text: messages.print(text, soft_wrap=True, markup=False),
     )
-    state = report.machine()
+    state = report.machine(device)
     rows: list[report.Row] = []
     try:
         for name in NAMES if "all" in options.what else dict.fromkeys(options.what):
@@ -90,6 +94,7 @@ def _print(rows: list, state: dict, options: argparse.Namespace) -> None:
 
 def _check_ui(options: argparse.Namespace) -> None:
     given = [f"--{name}" for name in ("policy", "repeats", "bf16", "quick", "markdown", "out") if getattr(options, name)]
+    given += ["--device"] if options.device != "cpu" else []
     if set(options.what) != {"ui"}:
         raise ConfigError(
             f"what: found {' '.join(options.what)}, expected ui alone, since it measures in a browser. Run it by itself."

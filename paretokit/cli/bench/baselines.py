@@ -61,7 +61,7 @@ def trl_step(task: Task, folder: Path, *, bf16: bool) -> Callable[[], float]:
             beta=task.config.beta,
             per_device_train_batch_size=len(task.pairs),
             report_to="none",
-            use_cpu=True,
+            use_cpu=task.policy.device.type == "cpu",
             bf16=bf16,
             gradient_checkpointing=False,
             max_length=None,
@@ -73,7 +73,7 @@ def trl_step(task: Task, folder: Path, *, bf16: bool) -> Callable[[], float]:
             logging_strategy="no",
         )
         # a model of its own, since the trainer patches the one that it is given
-        model: Any = load_policy(task.policy.source, adapter="none", device="cpu", dtype="float32").model
+        model: Any = load_policy(task.policy.source, adapter="none", device=task.policy.device, dtype="float32").model
         with torch.random.fork_rng(devices=[]):  # it seeds
             trainer: Any = DPOTrainer(
                 model=model,

@@ -17,7 +17,6 @@ from paretokit.cli.bench.heads import heads
 from paretokit.cli.bench.report import Goal, Row, has_bf16
 from paretokit.cli.bench.settings import Settings
 from paretokit.cli.bench.steps import Sizes, Task, random_labels, take_step, task
-from paretokit.cli.bench.timing import timed
 from paretokit.errors import ConfigError
 from paretokit.maths import raco
 from paretokit.maths.gramian import gramian
@@ -32,39 +31,40 @@ def dpo(settings: Settings) -> Iterator[Row]:
     """One objective's step beside TRL's `DPOTrainer`, in float32 and, if asked for, bfloat16."""
     baselines.check_trl()
     sizes = settings.sizes(_SIZES)
-    for dtype in ("float32", "bfloat16") if settings.bf16 else ("float32",):
-        if dtype == "bfloat16" and not has_bf16():
-            settings.say("this processor has no bfloat16 instructions: both sides will be extremely slow")
+    for dtype in _dtypes(settings):
         what = f"DPO step, {settings.title}, LoRA, {dtype}"
         with TemporaryDirectory(prefix="paretokit-bench-") as folder:
-            ours = task(settings.name, sizes, dtype=dtype)
+            ours = task(settings.name, sizes, dtype=dtype, device=settings.device)
             theirs = baselines.trl_step(ours, Path(folder), bf16=dtype == "bfloat16")
-            found = settings.compare(what, _step(ours, 1, method="linear"), timed(theirs))
+            found = settings.compare(what, _step(settings, ours, 1, method="linear"), settings.timed(theirs))
         yield Row("dpo", what, "TRL DPOTrainer", Goal("faster", 2.5, aim=3), found, "s", str(sizes), settings.comparable)
 
 
 def several(settings: Settings) -> Iterator[Row]:
-    """RACO's step for several objectives beside the step for one of them."""
+    """RACO's step for several objectives beside the step for one of them, in float32 and, if asked for, bfloat16."""
     sizes = settings.sizes(_SIZES)
-    made = task(settings.name, sizes)
-    for count, goal in ((2, 1.1), (4, 1.2), (8, 1.3)):
-        what = f"RACO step, m = {count}, {settings.title}, LoRA"
-        found = settings.compare(what, _step(made, count, method="raco"), _step(made, 1, method="linear"))
-        against = "our step for one objective"
-        yield Row("raco", what, against, Goal("cost", goal), found, "s", str(sizes), settings.comparable)
+    for dtype in _dtypes(settings):
+        made = task(settings.name, sizes, dtype=dtype, device=settings.device)
+        for count, goal in ((2, 1.1), (4, 1.2), (8, 1.3)):
+            what = f"RACO step, m = {count}, {settings.title}, LoRA, {dtype}"
+            found = settings.compare(
+                what, _step(settings, made, count, method="raco"), _step(settings, made, 1, method="linear")
+            )
+            against = "our step for one objective"
+            yield Row("raco", what, against, Goal("cost", goal), found, "s", str(sizes), settings.comparable)
 
 
 def passes(settings: Settings) -> Iterator[Row]:
     """RACO's step for four objectives beside the same with four backward passes."""
     sizes = settings.sizes(_SIZES)
-    made = task(settings.name, sizes)
+    made = task(settings.name, sizes, device=settings.device)
     yield _beside_passes("passes", settings, made, 4, goal=3, sizes=sizes, kind="LoRA")
 
 
 def full(settings: Settings) -> Iterator[Row]:
     """Full fine-tuning by RACO beside the same with one backward pass per objective."""
     sizes = settings.sizes(_FULL_SIZES)
-    made = task(settings.name, sizes, adapter="full")
+    made = task(settings.name, sizes, adapter="full", device=settings.device)
     for count, goal in ((2, 1.2), (4, 2), (8, 3)):
         yield _beside_passes("full", settings, made, count, goal=goal, sizes=sizes, kind="full")
 
@@ -80,7 +80,9 @@ def solver(settings: Settings) -> Iterator[Row]:
         grams = [gramian([torch.empty(count, 2 * count).normal_(generator=generator)]) for _ in range(draws)]
         weights = torch.full((count,), 1 / count, dtype=torch.float64)
         ours = partial(_each, partial(raco.coefficients, weights=weights, c=c), grams)
-        found = settings.compare(what, timed(ours, per=draws), timed(partial(_each, theirs, grams), per=draws))
+        found = settings.compare(
+            what, settings.timed(ours, per=draws), settings.timed(partial(_each, theirs, grams), per=draws)
+        )
         sizes = f"{draws} Gramians of {count} gradients with {2 * count} parameters"
         goals = Goal("faster", goal)
         yield Row("solver", what, "TorchJD CAGradWeighting", goals, found.in_ms(), "ms", sizes, not settings.quick)
@@ -100,7 +102,7 @@ def head(settings: Settings) -> Iterator[Row]:
 def prefix(settings: Settings) -> Iterator[Row]:
     """A step on pairs that share a long prompt in one row beside the same on a row for each response."""
     sizes = settings.sizes(_LONG)
-    made = task(settings.name, sizes)
+    made = task(settings.name, sizes, device=settings.device)
     sharing = made.policy.sharing
     if not sharing.allows(sizes.prompt + sizes.response):
         raise ConfigError(
@@ -108,7 +110,9 @@ def prefix(settings: Settings) -> Iterator[Row]:
             "Choose another --policy."
         )
     what = f"RACO step, m = 2, {settings.title}, LoRA, prompts of {sizes.prompt} and responses of {sizes.response} tokens"
-    found = settings.compare(what, _step(made, 2, method="raco"), _step(made, 2, method="raco", shared=False))
+    found = settings.compare(
+        what, _step(settings, made, 2, method="raco"), _step(settings, made, 2, method="raco", shared=False)
+    )
     goal = Goal("faster", 1.6)
     yield Row("prefix", what, "a row for each response", goal, found, "s", str(sizes), settings.comparable)
 
@@ -126,19 +130,28 @@ BENCHES: dict[str, Callable[[Settings], Iterator[Row]]] = {
 }
 
 
+def _dtypes(settings: Settings) -> Iterator[str]:
+    """The precisions of the base, in turn."""
+    yield "float32"
+    if settings.bf16:
+        if settings.device.type == "cpu" and not has_bf16():
+            settings.say("this processor has no bfloat16 instructions: both sides will be extremely slow")
+        yield "bfloat16"
+
+
 def _beside_passes(name: str, settings: Settings, made: Task, count: int, *, goal: float, sizes: Sizes, kind: str) -> Row:
     what = f"RACO step, m = {count}, {settings.title}, {kind}"
-    theirs = _step(made, count, method="raco", separate=True)
-    found = settings.compare(what, _step(made, count, method="raco"), theirs)
+    theirs = _step(settings, made, count, method="raco", separate=True)
+    found = settings.compare(what, _step(settings, made, count, method="raco"), theirs)
     against = f"{count} backward passes"
     return Row(name, what, against, Goal("faster", goal), found, "s", str(sizes), settings.comparable)
 
 
-def _step(made: Task, count: int, **how: Any) -> Callable[[], float]:
+def _step(settings: Settings, made: Task, count: int, **how: Any) -> Callable[[], float]:
     """Time one step with so many objectives. Both sides of a comparison train one policy: what a step costs does not depend
     on the weights, and there is memory for one of them."""
     labels = random_labels(count, pairs=len(made.pairs))
-    return timed(partial(take_step, made, labels, **how))
+    return settings.timed(partial(take_step, made, labels, **how))
 
 
 def _each(function: Callable[[Any], object], values: list[Any]) -> None:

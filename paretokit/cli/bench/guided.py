@@ -12,7 +12,6 @@ import torch
 
 from paretokit.cli.bench.report import Goal, Row
 from paretokit.cli.bench.settings import Settings
-from paretokit.cli.bench.timing import timed
 from paretokit.decoding.expand import Sampling, Step, expand
 from paretokit.decoding.guided import guided_generate
 from paretokit.maths.selection import weighted
@@ -20,7 +19,7 @@ from paretokit.models.load import load_policy
 from paretokit.models.policy import Policy
 from paretokit.models.prefix import Prefix
 from paretokit.models.projection import backbone
-from paretokit.models.rewards import RewardModel, new_reward_model
+from paretokit.models.rewards import RewardModel, RewardReading, new_reward_model
 from paretokit.preferences.steps import Splitter, by_sentence
 from paretokit.preferences.worlds import world
 from paretokit.shapes import Float, Tensor
@@ -28,7 +27,7 @@ from paretokit.texts import Prompt, encode_prompt, end_tokens
 
 _OBJECTIVES = ("accuracy", "engagement")
 _PROMPTS, _CANDIDATES = 8, 5
-_ROWS, _STEP = 40, 8  # of the reading whose cost is measured as the text grows
+_STEP = 8  # tokens that each candidate adds where a reward model's cost is measured as the text grows
 
 
 class _Work(NamedTuple):
@@ -51,40 +50,50 @@ def guided(settings: Settings) -> Iterator[Row]:
 
 
 def _decoding(settings: Settings, name: str) -> Iterator[Row]:
-    work = _work(name, quick=settings.quick)
+    work = _work(settings, name)
     sizes = f"{len(work.prompts)} prompts, up to {work.max_steps} steps of up to {work.max_step_tokens} tokens"
-    ours = timed(partial(batched, work))
+    ours = settings.timed(partial(batched, work))
     what = f"guided decoding, K = {_CANDIDATES}, {len(work.prompts)} prompts, {name}"
     for against, goal, keep in (
         ("one candidate at a time, with its cache", 4, True),
         ("one at a time, each text read again", 6, False),
     ):
-        found = settings.compare(what, ours, timed(partial(one_by_one, work, keep=keep)))
+        found = settings.compare(what, ours, settings.timed(partial(one_by_one, work, keep=keep)))
         yield Row("guided", what, against, Goal("faster", goal), found, "s", sizes, not settings.quick)
 
 
 def _growing(settings: Settings) -> Row:
-    """A new step read after a long text beside one after a short text, by the reward model of tiny."""
-    reward_model = _reward_model(load_policy("tiny", adapter="none"))
+    """A step of the reward model of tiny after a long text beside one after a short text."""
+    reward_model = _reward_model(load_policy("tiny", adapter="none", device=settings.device))
     short, long = (16, 64) if settings.quick else (32, 448)
-    what = f"a reward model reads {_STEP} new tokens in {_ROWS} rows, after {long} tokens, tiny"
-    sides = [_read_step(reward_model, reward_model.start([[7] * length] * _ROWS)) for length in (long, short)]
+    what = f"a reward model's step of {_STEP} tokens, K = {_CANDIDATES}, {_PROMPTS} texts, after {long} tokens, tiny"
+    sides = [_read_step(settings, reward_model, length) for length in (long, short)]
     found = settings.compare(what, *sides).in_ms()
-    return Row("guided", what, f"after {short} tokens", Goal("cost", 1.5), found, "ms", f"{_ROWS} rows", not settings.quick)
+    sizes = f"{_PROMPTS} texts of {_CANDIDATES} candidates, choosing included"
+    return Row("guided", what, f"after {short} tokens", Goal("cost", 1.5), found, "ms", sizes, not settings.quick)
 
 
-def _read_step(reward_model: RewardModel, reading: Any) -> Callable[[], float]:
-    """Time the reading of a step, by a copy that is made before the clock starts."""
+def _read_step(settings: Settings, reward_model: RewardModel, length: int) -> Callable[[], float]:
+    """Time what a guide does in a step, by a copy that is made before the clock starts: candidates of each text are read,
+    and one of each stays."""
+    texts = reward_model.start([[7] * length] * _PROMPTS)
+    candidates = torch.arange(_PROMPTS).repeat_interleave(_CANDIDATES)
+    blocks = [[9 + number % _CANDIDATES] * _STEP for number in range(len(candidates))]
+
+    def step(reading: RewardReading) -> None:
+        reading.select(candidates)
+        reading.read(blocks)
+        reading.select(torch.arange(_PROMPTS) * _CANDIDATES)
 
     def measure() -> float:
-        own = _copied(reading, reward_model)
-        return timed(partial(own.read, [[9] * _STEP] * _ROWS))()
+        return settings.timed(partial(step, _copied(texts, reward_model)))()
 
     return measure
 
 
-def _work(name: str, *, quick: bool) -> _Work:
-    policy = load_policy(name, adapter="none", device="cpu")
+def _work(settings: Settings, name: str) -> _Work:
+    policy = load_policy(name, adapter="none", device=settings.device)
+    quick = settings.quick
     prompts = world("summaries").prompts[: 2 if quick else _PROMPTS]
     return _Work(policy, _reward_model(policy), prompts, by_sentence(), 2 if quick else 6, 6 if quick else 24)
 

@@ -11,7 +11,6 @@ import torch
 from paretokit.cli.bench.report import Goal, Row
 from paretokit.cli.bench.settings import Settings
 from paretokit.cli.bench.steps import Sizes, labels_by_head, random_labels, take_step, task
-from paretokit.cli.bench.timing import timed
 from paretokit.decoding.sample import generate
 from paretokit.maths.simplex import dirichlet
 from paretokit.models.load import load_policy
@@ -31,14 +30,16 @@ def heads(settings: Settings) -> Iterator[Row]:
 
 
 def _decoding(settings: Settings) -> Iterator[Row]:
-    plain, several = (load_policy(settings.name, adapter="none", heads=names, device="cpu") for names in (None, HEADS))
+    plain, several = (
+        load_policy(settings.name, adapter="none", heads=names, device=settings.device) for names in (None, HEADS)
+    )
     _move(several)
     count = 4 if settings.quick else _TOKENS
     prompts = list(world("safety").prompts[:_PROMPTS])
     even = [1 / len(HEADS)] * len(HEADS)
     what = f"decoding at one weighting of {len(HEADS)} heads, {settings.title}, per token"
-    ours = _per_token(lambda: generate(several, prompts, weights=even, max_new_tokens=count, temperature=0))
-    theirs = _per_token(lambda: generate(plain, prompts, max_new_tokens=count, temperature=0))
+    ours = _per_token(settings, lambda: generate(several, prompts, weights=even, max_new_tokens=count, temperature=0))
+    theirs = _per_token(settings, lambda: generate(plain, prompts, max_new_tokens=count, temperature=0))
     found = settings.compare(what, ours, theirs).in_ms()
     sizes = f"{len(prompts)} prompts, up to {count} tokens each, folding included"
     yield Row("heads", what, "the plain model", Goal("cost", 1.05), found, "ms", sizes, settings.comparable)
@@ -47,16 +48,16 @@ def _decoding(settings: Settings) -> Iterator[Row]:
     what = f"{_WEIGHTINGS} weightings of one prompt in one batch, {settings.title}"
     together = partial(generate, several, prompts[:1] * len(grid), weights=grid, max_new_tokens=count, temperature=0)
     apart = partial(_apart, several, prompts[:1], grid, count)
-    found = settings.compare(what, timed(together), timed(apart))
+    found = settings.compare(what, settings.timed(together), settings.timed(apart))
     against, sizes = f"{_WEIGHTINGS} calls", f"1 prompt, up to {count} tokens"
     yield Row("heads", what, against, Goal("faster", 4), found, "s", sizes, settings.comparable)
 
 
 def _training(settings: Settings) -> Iterator[Row]:
     sizes = settings.sizes(_SIZES)
-    single = task(settings.name, sizes)
-    several = task(settings.name, sizes, heads=HEADS)
-    theirs = timed(partial(take_step, single, random_labels(1, pairs=sizes.pairs), method="linear"))
+    single = task(settings.name, sizes, device=settings.device)
+    several = task(settings.name, sizes, heads=HEADS, device=settings.device)
+    theirs = settings.timed(partial(take_step, single, random_labels(1, pairs=sizes.pairs), method="linear"))
     labels = labels_by_head(len(HEADS), pairs=sizes.pairs)
     distinct = several.pairs[: sizes.pairs // len(HEADS)]
     repeated = several._replace(
@@ -65,7 +66,7 @@ def _training(settings: Settings) -> Iterator[Row]:
     )
     for name, made in (("", several), (", pairs judged by all", repeated)):
         what = f"MAH-DPO step, {len(HEADS)} heads{name}, {settings.title}, LoRA"
-        found = settings.compare(what, timed(partial(take_step, made, labels, method="mah-dpo")), theirs)
+        found = settings.compare(what, settings.timed(partial(take_step, made, labels, method="mah-dpo")), theirs)
         against = f"a DPO step with one head on {sizes.pairs} rows"
         yield Row("heads", what, against, Goal("cost", 1.2), found, "s", str(sizes), settings.comparable)
 
@@ -91,10 +92,10 @@ def _move(policy: Policy) -> None:
                 weight.copy_(0.01 * torch.randn(weight.shape, generator=generator))
 
 
-def _per_token(decode: Callable[[], list]) -> Callable[[], float]:
+def _per_token(settings: Settings, decode: Callable[[], list]) -> Callable[[], float]:
     def measure() -> float:
         made: list = []
-        seconds = timed(lambda: made.extend(decode()))()
+        seconds = settings.timed(lambda: made.extend(decode()))()
         return seconds / sum(len(one.token_ids) for one in made)
 
     return measure

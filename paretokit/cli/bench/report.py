@@ -87,10 +87,11 @@ class Row(NamedTuple):
 HEADINGS = ("what", "against", "ours", "theirs", "ratio", "spread", "goal", "met")
 
 
-def machine() -> dict[str, Any]:
-    """Return what figures of speed depend on: processor, threads, versions, how busy it was, and the date."""
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what figures of speed depend on: the device, processor, threads, versions, how busy it was, and the date."""
     found = {**versions(), **{name: _version(name) for name in ("trl", "torchjd")}}
     return {
+        "device": device.type if device.type != "cuda" else torch.cuda.get_device_name(device),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -111,8 +112,9 @@ def machine_line(state: dict[str, Any]) -> str:
     """Return the machine as one line of text."""
     names = ", ".join(f"{name} {number}" for name, number in state["versions"].items())
     halves = "with" if state["bf16"] else "no"
+    where = "" if state["device"] == "cpu" else f"{state['device']}; "
     return (
-        f"{state['cpu']}, {state['cores']} cores, {state['threads']} torch threads, {state['capability']}, "
+        f"{where}{state['cpu']}, {state['cores']} cores, {state['threads']} torch threads, {state['capability']}, "
         f"{halves} bf16 instructions, load {state['load']} at the start; {names}; {state['date'][:10]}"
     )
 
@@ -135,8 +137,8 @@ def markdown(rows: Sequence[Row], state: dict[str, Any]) -> str:
 
     >>> found = Paired((1.0, 1.0, 1.0), (3.0, 4.0, 3.0))
     >>> row = Row("dpo", "a step", "another", Goal("faster", 2.5, aim=3), found, "s", "8 pairs", True)
-    >>> print(markdown([row], {"versions": {}, **dict.fromkeys(("cpu", "cores", "threads", "capability", "bf16", "load"), 1),
-    ...                        "date": "2026-01-01"}))
+    >>> state = dict.fromkeys(("device", "cpu", "cores", "threads", "capability", "bf16", "load"), 1)
+    >>> print(markdown([row], {**state, "versions": {}, "date": "2026-01-01"}))
     | what | against | ratio (spread) | goal |
     |---|---|---|---|
     | a step | another | 3x (3-4) | >= 2.5x faster, aim 3x |

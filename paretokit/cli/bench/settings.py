@@ -1,13 +1,16 @@
-"""What was asked for on the command line, and how two things are compared under it.
+"""What was asked for on the command line, and how two things are timed and compared under it.
 
-Imports: the other modules of this package.
+Imports: torch, the other modules of this package.
 """
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
+
 from paretokit.cli.bench.steps import Sizes
-from paretokit.cli.bench.timing import Paired, alternate
+from paretokit.cli.bench.timing import Paired, alternate, timed
 
 POLICY = "smollm2"  # what the goals are stated for
 _NAMES = {"smollm2": "SmolLM2-135M"}
@@ -20,6 +23,7 @@ class Settings(NamedTuple):
     repeats: int | None  # None: as many as the bench takes
     quick: bool
     bf16: bool
+    device: torch.device
     say: Callable[[str], None]  # told what is being measured
 
     @property
@@ -42,6 +46,16 @@ class Settings(NamedTuple):
         if not self.quick:
             return full
         return Sizes(pairs=min(full.pairs, 4), prompt=max(2, full.prompt // 16), response=max(2, full.response // 16))
+
+    def timed(self, action: Callable[[], object], *, per: int = 1) -> Callable[[], float]:
+        """Return a function that runs `action` once and returns how many seconds the device took, divided by `per`."""
+        return timed(action, per=per, clock=self._clock)
+
+    def _clock(self) -> float:
+        """Look at the clock once all that the device was asked for is done; it works while the host goes on."""
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
+        return time.perf_counter()
 
     def compare(
         self, what: str, ours: Callable[[], float], theirs: Callable[[], float], *, repeats: int = 5, warmup: int = 1

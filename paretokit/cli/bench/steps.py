@@ -51,11 +51,12 @@ def task(
     adapter: str = "lora",
     dtype: str = "float32",
     heads: Sequence[str] | None = None,
+    device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> Task:
-    """Return a fresh policy on the CPU with random pairs; reference log-probabilities are computed here, not in the steps."""
+    """Return a fresh policy with random pairs; reference log-probabilities are computed here, not in the steps."""
     config = TrainConfig()
-    loaded = load_policy(policy, adapter=adapter, heads=heads, device="cpu", dtype=dtype, seed=seed)
+    loaded = load_policy(policy, adapter=adapter, heads=heads, device=device, dtype=dtype, seed=seed)
     loaded.model.eval()
     pairs = random_pairs(sizes, vocabulary=loaded.model.config.get_text_config().vocab_size, seed=seed)
     optimizer = torch.optim.AdamW(
