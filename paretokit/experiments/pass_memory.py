@@ -145,7 +145,7 @@ def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tup
     tapped = policy.tapped(taps_for(policy, batch, routes)) if policy.coverage.exact else nullcontext()
     try:
         with torch.enable_grad(), tapped, torch.autograd.graph.saved_tensors_hooks(kept, lambda tensor: tensor):
-            margins(policy, batch.to(policy.device), through=None if routes is None else routes.through)
+            margins(policy, batch.to(policy.device), through=None if routes is None else routes.heads(batch))
     finally:
         for hook in hooks:
             hook.remove()

@@ -30,6 +30,7 @@ class Layout(NamedTuple):
     signs: Float[Tensor, "m K"]  # 1 where an objective has the piece's label; 0 for a piece that is a pair
     members: Int[Tensor, " K"]  # the pair that a piece is; P for a piece of several pairs
     rows: Int[Tensor, " R"] | None  # the pair of each row, where the positions are rows that hold one pair each
+    worked: int  # positions in all pieces together
 
 
 class Piece(NamedTuple):
@@ -81,6 +82,7 @@ def layout(owner: Int[Tensor, " N"] | Int[Tensor, "R T"], labels: Float[Tensor, 
         signs=torch.tensor(columns).reshape(-1, len(labels)).T.contiguous(),
         members=torch.tensor(members, dtype=torch.int64),
         rows=_single(owner),
+        worked=sum(piece.stop - piece.start for piece in pieces),
     )
 
 
@@ -142,15 +144,14 @@ def contract(
     >>> contract(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]), made, slopes)
     tensor([[[-2.,  3.]]])
     """
-    count, narrow = len(slopes.by_pair), min(gradients.shape[1], inputs.shape[1])
-    area, both, positions = gradients.shape[1] * inputs.shape[1], gradients.shape[1] + inputs.shape[1], len(gradients)
-    worked = sum(piece.stop - piece.start for piece in made.pieces)
+    (positions, out), read, count = gradients.shape, inputs.shape[1], slopes.by_pair.shape[0]
+    area = out * read
     costs = [
-        (count * positions * (area + 2 * MOVED * narrow), 0),
-        (worked * area + 2 * MOVED * (len(made.pieces) * area + len(made.order) * both), 1),
+        (count * positions * (area + 2 * MOVED * min(out, read)), 0),
+        (made.worked * area + 2 * MOVED * (len(made.pieces) * area + made.order.shape[0] * (out + read)), 1),
     ]
     if made.rows is not None:
-        costs.append((positions * area + 2 * MOVED * len(made.rows) * area, 2))
+        costs.append((positions * area + 2 * MOVED * made.rows.shape[0] * area, 2))
     return (_by_objective, _by_piece, _by_row)[min(costs)[1]](gradients, inputs, made, slopes)
 
 

@@ -29,7 +29,7 @@ def gramian(rows: Sequence[Tensor]) -> Float[Tensor, "m m"]:
             [-5.,  2.]])
     """
     _check(rows)
-    parts = [_wide(row.detach()).reshape(len(row), -1) for row in rows]
+    parts = [_flat(_wide(row.detach())) for row in rows]
     gram = sum((part @ part.T for part in parts[1:]), parts[0] @ parts[0].T)
     return (gram + gram.T) / 2
 
@@ -69,11 +69,20 @@ def combine(rows: Sequence[Tensor], coefficients: Float[Tensor, " m"]) -> list[T
             f"combine: found {len(coefficients)} coefficients for rows of {len(rows[0])} objectives, expected as many. "
             "Pass the coefficients computed from these rows' Gramian."
         )
-    return [torch.tensordot(coefficients.to(row), row, dims=1) for row in rows]
+    moved: dict[tuple[torch.device, torch.dtype], Tensor] = {}  # once, not for each parameter: a device would be waited for
+    for row in rows:
+        place = (row.device, row.dtype)
+        if place not in moved:
+            moved[place] = coefficients.to(*place, non_blocking=True)
+    return [(moved[row.device, row.dtype] @ _flat(row)).view(row.shape[1:]) for row in rows]
 
 
 def _wide(row: Tensor) -> Tensor:
     return row if row.dtype == torch.float64 else row.to(torch.float32)
+
+
+def _flat(row: Tensor) -> Float[Tensor, "m n"]:
+    return row.reshape(row.shape[0], -1)
 
 
 def _check(rows: Sequence[Tensor]) -> None:

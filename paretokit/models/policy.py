@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import ConfigError, DataError
 from paretokit.maths.simplex import Weights, resolve
-from paretokit.models import lora, merging, saving, taps
+from paretokit.models import branches, lora, merging, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
 from paretokit.models.compute import Compute
 from paretokit.models.heads import Heads, RowHead
@@ -143,7 +143,13 @@ class Policy:
     def tapped(self, listening: taps.Taps) -> AbstractContextManager[None]:
         """Return the context in which `listening` hears of every use of the trainable weights."""
         scorers = [] if self.bank is None else list(self.bank.scorers.values())
-        return taps.tapped(self.model, [*scorers, self.reader.own_scorer()] if self.projection.exact else [], listening)
+        listened = [*scorers, self.reader.own_scorer()] if self.projection.exact else []
+        return taps.tapped(self.model, listened, listening, apart=self.compute.compiler is not None)
+
+    def in_one_piece(self) -> AbstractContextManager[None]:
+        """Return the context in which LoRA's branches are run in one piece, for a pass forward and back through one loss."""
+        layers = [] if self.compute.compiler is not None else [layer for _, layer in lora.lora_layers(self.model)]
+        return branches.in_one_piece(layers)
 
     def token_logps(self, rows: Rows, *, shared: bool = False, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.

@@ -5,20 +5,22 @@ the output's gradient and the module's input, contracts them with the slopes of 
 keeps neither. What it makes is handed to autograd as the gradient of a placeholder [m, *shape], so that weights which are
 used several times, tied ones among them, add up by themselves, and checkpointed layers work, whose inputs come from the
 second forward pass. Whether all uses of all weights are seen is not looked up but measured once for a model (`probe`).
-Imports: torch, transformers (its Conv1D), `maths.contraction`, `projection`.
+Imports: torch, peft and transformers (their layers), `maths.contraction`, `branches`, `projection`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from paretokit.maths.contraction import Layout, Slopes, contract, contract_embedding, contract_vectors, layout, slopes_at
 from paretokit.maths.heads import vocabulary_blocks
+from paretokit.models import branches
 from paretokit.models.projection import Scorer
 from paretokit.rows import Rows, shared_rows
 from paretokit.shapes import Float, Tensor
@@ -82,6 +84,8 @@ class Taps:
     def slots(self, module: torch.nn.Module) -> dict[str, Tensor]:
         """Return the placeholders of the trainable weights that belong to the module itself, by their names in it."""
         own = module.own if isinstance(module, Scorer) else module._parameters
+        if not own:
+            return {}
         return {name: self._slots[id(weight)] for name, weight in own.items() if id(weight) in self._slots}
 
     def place(self, module: torch.nn.Module, *, scored: bool) -> str:
@@ -98,10 +102,11 @@ def _key(module: torch.nn.Module) -> str:
 
 
 @contextmanager
-def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps) -> Iterator[None]:
+def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps, *, apart: bool = False) -> Iterator[None]:
     """Tap every module that holds trainable weights; has to last until the backward pass is done.
 
-    `scorers` make log-probabilities of hidden states; none where the model's own output projection does.
+    `scorers` make log-probabilities of hidden states; none where the model's own output projection does. The factors of LoRA
+    are heard together, see `branches`, or `apart`, each where it is used.
     """
     heads = (model.get_output_embeddings(), *scorers)  # what sees the scored positions alone
     quiet = [False]  # while a rule calls a module once more
@@ -118,16 +123,20 @@ def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps) -> Iterator[None]:
         return _Tap.apply(output, rule, len(tensors), *tensors, *slots.values())
 
     modules = [*model.named_modules(), *(("", scorer) for scorer in scorers)]
-    hooks = [module.register_forward_hook(partial(tap, name=name)) for name, module in modules if taps.slots(module)]
-    for scorer in scorers:
-        scorer.heard = bool(taps.slots(scorer))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as stack:
+        done: set[torch.nn.Module] = set()
+        if not apart:
+            heard = branches.Heard(lambda factor: taps.slots(factor)["weight"], partial(taps.at, "read"))
+            layers = [module for _, module in modules if isinstance(module, LoraLayer)]
+            stack.enter_context(branches.in_one_piece(layers, heard))
+            done.update(factor for layer in layers for factor in branches.factors(layer))
+        for name, module in modules:
+            if module not in done and taps.slots(module):
+                stack.callback(module.register_forward_hook(partial(tap, name=name)).remove)
         for scorer in scorers:
-            scorer.heard = False
+            scorer.heard = bool(taps.slots(scorer))
+            stack.callback(setattr, scorer, "heard", False)
+        yield
 
 
 class _Tap(torch.autograd.Function):
@@ -292,7 +301,7 @@ def probe(
     owner = rows.sequence % 2
     read, scored = (on_device(layout(part, labels), device) for part in (rows.owner, owner))
     signs = torch.where(rows.sequence < 2, 1.0, -1.0).to(device)
-    slopes = torch.tensor([[0.5, 0.25], [0.5, -0.75]], device=device)
+    slopes = torch.tensor([[0.5, 0.25], [0.5, -1.0]], device=device)  # powers of two, by which half precision rounds nothing
     weights = list(parameters.values())
     taps = Taps(weights, read=read, scored=scored, count=2, axes=axes)
     with torch.enable_grad():

@@ -9,6 +9,7 @@ sum. Imports: `maths`, `texts`; `models` and `preferences` by value.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -71,14 +72,14 @@ def batch_for(
     return make_batch(pairs, labels, reference, pair_ids, shared=placed.shared, rows=rows)
 
 
-def margins(policy: Policy, batch: Batch, *, through: Int[Tensor, " P"] | None = None) -> Float[Tensor, " P"]:
+def margins(policy: Policy, batch: Batch, *, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " P"]:
     """Return log pi(a|x) - log pi(b|x) minus the same for the reference, in nats; differentiable.
 
-    `through`, on the CPU, holds the number of the head that each pair goes through, where the policy has heads.
+    `through`, on the CPU, holds the number of the head that each scored token goes through, where the policy has heads.
     """
     count = batch.labels.shape[1]
-    heads = None if through is None else through[batch.sequence.cpu() % count]
-    sums = sum_by_sequence(policy.token_logps(batch.rows, shared=batch.shared, through=heads), batch.sequence, count=2 * count)
+    logps = policy.token_logps(batch.rows, shared=batch.shared, through=through)
+    sums = sum_by_sequence(logps, batch.sequence, count=2 * count)
     return sums[:count] - sums[count:] - batch.reference.to(sums.dtype)
 
 
@@ -105,18 +106,21 @@ def objective_jacobian(
     scales = [1 / max(count, 1) for count in judged.tolist()]
     labels, here = batch.labels.cpu(), batch.to(policy.device)
     routes = routing(policy, labels, objectives)
+    through = None if routes is None else routes.heads(batch)
     sharpness = _sharpness(beta, routes)
-    if separate or not policy.coverage.exact:
-        delta = margins(policy, here, through=None if routes is None else routes.through)
-        losses, slopes = _outer(delta, here, beta=sharpness)
-        weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
-        present = [bool(row.nan_to_num().any()) for row in labels]
-        parameters = list(policy.trainable.values())
-        with repeatable(policy.compute):
-            return _split(routes, losses, delta, separate_passes(parameters, delta, weights, present=present))
+    alone = len(labels) == 1 and routes is None  # then the one loss has a backward pass like any other's
+    if separate or alone or not policy.coverage.exact:
+        with policy.in_one_piece() if alone and not separate else nullcontext():
+            delta = margins(policy, here, through=through)
+            losses, slopes = _outer(delta, here, beta=sharpness)
+            weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
+            present = [bool(row.nan_to_num().any()) for row in labels]
+            parameters = list(policy.trainable.values())
+            with repeatable(policy.compute):
+                return _split(routes, losses, delta, separate_passes(parameters, delta, weights, present=present))
     taps = taps_for(policy, batch, routes)
     with policy.tapped(taps):
-        delta = margins(policy, here, through=None if routes is None else routes.through)
+        delta = margins(policy, here, through=through)
         losses, slopes = _outer(delta, here, beta=sharpness)
         weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
         return _split(routes, losses, delta, taps.rows(delta.sum(), weights, scales=scales))
@@ -138,6 +142,10 @@ class Routes(NamedTuple):
     objective: Int[Tensor, " P"]  # the row of the labels in which the pair has its label
     through: Int[Tensor, " P"]  # the number of that objective's head
     owners: tuple[int, ...]  # the objective of each parameter of the heads, in the policy's order
+
+    def heads(self, batch: Batch) -> Int[Tensor, " N"]:
+        """Return the number of the head that each scored token of a batch goes through, on the CPU, as the batch should be."""
+        return self.through[batch.sequence.cpu() % len(self.through)]
 
     def own(self, policy: Policy, labels: Float[Tensor, "m P"], sequence: Int[Tensor, " N"]) -> list[Own]:
         """Return what has to be heard at each head: of its own objective, at the positions that go through it."""
@@ -206,8 +214,14 @@ def separate_passes(
     parameters: Sequence[Tensor], delta: Float[Tensor, " P"], slopes: Float[Tensor, "m P"], *, present: Sequence[bool]
 ) -> tuple[Tensor, ...]:
     """Return the rows by one backward pass per objective; one that is not `present`, whose slopes are all 0, needs none."""
-    rows = tuple(parameter.new_zeros((len(slopes), *parameter.shape)) for parameter in parameters)
     wanted = [index for index, here in enumerate(present) if here]
+    if wanted and len(slopes) == 1:  # nothing to be put beside it
+        found = torch.autograd.grad(delta, parameters, slopes[0], allow_unused=True)
+        return tuple(
+            parameter.new_zeros((1, *parameter.shape)) if gradient is None else gradient[None]
+            for parameter, gradient in zip(parameters, found, strict=True)
+        )
+    rows = tuple(parameter.new_zeros((len(slopes), *parameter.shape)) for parameter in parameters)
     for index in wanted:
         keep = index != wanted[-1]
         gradients = torch.autograd.grad(delta, parameters, slopes[index], retain_graph=keep, allow_unused=True)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.maths_asserts import assert_close
+from support.waits import Waits
 
 from paretokit.errors import ShapeError
 from paretokit.maths.gramian import combine, cosines, gramian, norms
@@ -79,6 +80,18 @@ def test_combination_keeps_the_rows_dtype():
 
 def test_frozen_value():
     assert gramian([torch.tensor([[1.0, -4.0], [-1.0, 1.0]])]).tolist() == [[17, -5], [-5, 2]]
+
+
+def test_coefficients_go_to_the_device_once_for_all_parameters():
+    rows = [torch.empty(2, size, device="meta") for size in range(1, 6)]
+    coefficients = torch.ones(2, dtype=torch.float64)
+    with Waits() as waits:
+        found = combine(rows, coefficients)
+    assert [part.shape for part in found] == [(size,) for size in range(1, 6)]
+    assert waits.count["copy"] == 1
+    with Waits() as planted:
+        assert all((coefficients.to(row) * 1).device.type == "meta" for row in rows)
+    assert planted.count["copy"] == len(rows)
 
 
 @pytest.mark.parametrize(

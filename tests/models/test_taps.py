@@ -258,13 +258,42 @@ def test_heads_before_positions_where_a_row_is_as_wide_as_there_are_heads(part, 
         assert difference(rows(policy, batch=batch), expected) > 1e-3
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3", "cohere"])
+def test_half_precision_does_not_hide_what_is_covered(family, monkeypatch):
+    """Slopes of the probe are powers of two, which bfloat16 takes without rounding: what is left is far below its bound. With
+    other ones the rounding of many layers reached it, and SmolLM2 in bfloat16 took a pass per objective."""
+    found = []
+    plain = taps._near
+
+    def near(one, other):
+        if other is not None and bool(other.any()):
+            found.append(float((one - other).abs().max() / other.abs().max()))
+        return plain(one, other)
+
+    monkeypatch.setattr(taps, "_near", near)
+    policy = disturb(random_policy(family, dtype=torch.bfloat16, num_hidden_layers=6))
+    assert policy.coverage.exact
+    assert max(found) < 1e-3
+    count = len(found)
+    slopes = taps.torch.tensor
+    monkeypatch.setattr(
+        taps.torch,
+        "tensor",
+        lambda data, **how: slopes([[0.5, 0.3], [0.5, -0.7]] if data == [[0.5, 0.25], [0.5, -1.0]] else data, **how),
+    )
+    policy.base.coverage = None
+    assert policy.coverage is not None
+    assert max(found[count:]) > 1e-3  # planted
+
+
 # no trace
 
 
 def hooks(policy) -> int:
     modules = [*policy.model.modules(), policy.reader.own_scorer()]
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(module, kind)) for module in modules for kind in kinds)
+    replaced = sum("forward" in vars(module) for module in modules)
+    return replaced + sum(len(getattr(module, kind)) for module in modules for kind in kinds)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "full"])

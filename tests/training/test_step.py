@@ -1,13 +1,12 @@
 """One step of the loop: how often it waits for the device, how it reads its pairs, and what it does when something is wrong."""
 
 import math
-from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 from support.training_cases import exact_policy, moved_policy, pairs
-from torch.utils._python_dispatch import TorchDispatchMode
+from support.waits import Waits
 
 from paretokit.errors import ConfigError, MemoryLimitError, ModelError
 from paretokit.models.tiny import random_policy
@@ -28,27 +27,6 @@ def weights_of(policy):
 
 def run(policy, data, *, config=CONFIG, weights=WEIGHTS):
     return list(iter_train(policy, data, weights=weights, config=config))
-
-
-class Waits(TorchDispatchMode):
-    """Counts what makes the host wait for a device: numbers read out of tensors, and copies from one device to another.
-
-    What depends on values in another way (`nonzero`) is done on the CPU, before; that none of it is done on a device is
-    shown by the meta device, in `test_jacobian`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = Counter()
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        found = function(*arguments, **(keywords or {}))
-        name = function.overloadpacket.__name__
-        self.count[name] += name == "_local_scalar_dense"
-        if name in ("_to_copy", "copy_"):
-            source = arguments[1] if name == "copy_" else arguments[0]
-            self.count["copy"] += source.device != found.device
-        return found
 
 
 @pytest.fixture
