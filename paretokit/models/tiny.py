@@ -77,11 +77,12 @@ def random_policy(
     heads: Sequence[str] | None = None,
     head_rank: int | None = 16,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
     attention: str = "sdpa",
     spread: float = 0.05,
     **config: object,
 ) -> Policy:
-    """Return an untrained policy of the family, its weights drawn from `seed` alone.
+    """Return an untrained policy of the family, its weights drawn from `seed` alone, alike on every device.
 
     Every weight, norms and biases included, is moved from its start by a normal deviate of size `spread`, so that none
     of them is neutral. `config` overrides fields of the family's configuration. Saving such a policy works; loading it
@@ -114,7 +115,7 @@ def random_policy(
         with torch.no_grad():
             for weight in model.parameters():
                 weight += spread * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
-        return model
+        return model.to(device)
 
     return assemble(
         read, tokenizer, name=f"random {family}, seed {seed}", adapter=adapter, heads=heads, head_rank=head_rank, seed=seed

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest import mock
 
+import pytest
 import torch
 
 from paretokit.models.policy import Policy
 from paretokit.models.tiny import random_policy
 
 VOCABULARY = 259
+ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that CUDA runs on")
 
 
 @contextmanager
@@ -39,13 +41,15 @@ def disturb(policy: Policy, *, size: float = 0.1, seed: int = 5) -> Policy:
     """Move every trainable weight in place, as training does; returns the policy."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in policy.trainable.values():
-        parameter += size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        parameter += size * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype).to(parameter.device)
     return policy
 
 
-def trained_policy(family: str = "llama", *, dtype: torch.dtype = torch.float64, adapter: str = "lora") -> Policy:
-    """A random policy whose adapter does something."""
-    return disturb(random_policy(family, dtype=dtype, adapter=adapter))
+def trained_policy(
+    family: str = "llama", *, dtype: torch.dtype = torch.float64, adapter: str = "lora", device: str = "cpu"
+) -> Policy:
+    """A random policy whose adapter does something, alike on every device."""
+    return disturb(random_policy(family, dtype=dtype, adapter=adapter, device=device))
 
 
 @torch.no_grad()

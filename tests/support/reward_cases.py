@@ -23,18 +23,19 @@ def reward_model(
     adapter: str = "lora",
     dtype: torch.dtype = torch.float64,
     width: int | None = None,
+    device: str = "cpu",
     moved: bool = True,
     seed: int = 0,
 ) -> RewardModel:
     """A reward model on a random backbone whose weights, adapter and outputs, are those of a trained one, if `moved`."""
-    policy = random_policy(family, adapter=adapter, dtype=dtype)
+    policy = random_policy(family, adapter=adapter, dtype=dtype, device=device)
     model = new_reward_model(policy, kinds=kinds or KINDS, width=width, seed=seed)
     if moved:
         disturb(policy, size=0.05)
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for part in model.outputs.parameters().values():
-                part += 0.3 * torch.randn(part.shape, generator=generator, dtype=part.dtype)
+                part += 0.3 * torch.randn(part.shape, generator=generator, dtype=part.dtype).to(part.device)
         model.temperatures = {name: 1.0 if kind == "value" else 1.5 for name, kind in model.kinds.items()}
     return model
 
