@@ -39,12 +39,15 @@ def is_growing(cache: Any) -> bool:
     return bool(layers) and all(isinstance(layer, GrowingLayer) for layer in layers)
 
 
-def gather(cache: Any, rows: Int[Tensor, " r"], columns: Int[Tensor, "r c"]) -> None:
-    """Keep, in place, these rows of a growing cache, in this order, and of each row these columns, in this order."""
+def gather(cache: Any, rows: Int[Tensor, " r"], columns: Int[Tensor, "r c"], *, start: int = 0) -> None:
+    """Keep, in place, these rows of a growing cache, in this order, and of each row these columns, in this order.
+
+    With `start` all rows have to be kept as they are, and so are their columns before it: what is not chosen is not copied.
+    """
     for part in getattr(cache, "parts", ()):
-        gather(part, rows, columns)
+        gather(part, rows, columns, start=start)
     for layer in getattr(cache, "layers", ()):
-        layer.gather(rows, columns)
+        layer.gather(rows, columns, start=start)
 
 
 class GrowingLayer(DynamicLayer):
@@ -73,10 +76,15 @@ class GrowingLayer(DynamicLayer):
         """Keep these rows, in this order."""
         self._take(*(state[indices] for state in self._used(self.get_seq_length())))
 
-    def gather(self, rows: Int[Tensor, " r"], columns: Int[Tensor, "r c"]) -> None:
-        """Keep these rows, in this order, and of each row these columns, in this order."""
-        at = (rows[:, None], columns)
-        self._take(*(state.transpose(1, 2)[at].transpose(1, 2) for state in self._used(self.get_seq_length())))
+    def gather(self, rows: Int[Tensor, " r"], columns: Int[Tensor, "r c"], *, start: int = 0) -> None:
+        """Keep these rows, in this order, and of each row these columns, in this order; see the function."""
+        chosen = [state.transpose(1, 2)[rows[:, None], columns].transpose(1, 2) for state in self._room]
+        if start == 0:
+            self._take(*chosen)
+            return
+        for room, state in zip(self._room, chosen, strict=True):
+            room[:, :, start : start + columns.shape[1]] = state
+        self.keys, self.values = self._used(start + columns.shape[1])
 
     def _used(self, columns: int) -> tuple[Tensor, Tensor]:
         keys, values = self._room

@@ -6,12 +6,12 @@ tokens, not columns. Rows are chosen, repeated and dropped by `select`: nothing 
 Where the model allows it (`sharing`), rows that are the same text so far are kept once, as one line of the cache. Their next
 tokens stand side by side in that line, hidden from each other by a mask, until `select` gives texts that differ lines of their
 own again, without the columns that nobody sees any more. Five candidates of a text then cost the memory of one text and five
-steps, and attention reads that text once for all five. Elsewhere every row has a line, and blocks of unequal length leave
-holes in the cache that are seen by nobody.
+steps, and attention reads that text once for all five. A line whose rows have little in common any more is parted before that.
+Elsewhere every row has a line, and blocks of unequal length leave holes in the cache that are seen by nobody.
 Imports: torch, `growing`, `sharing`, `rows`, `errors`, `shapes`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,9 @@ from paretokit.rows import additive
 from paretokit.shapes import Bool, Float, Int, Tensor
 
 __all__ = ["Prefix", "hidden_of", "logits_of", "pad_left"]
+
+_MOST = 8  # columns of a line for each token of its longest row: what attention multiplies too much may be so much more
+_HOLES = 1.25  # columns for each token of the longest row that are kept rather than copied to where there are no holes
 
 Wanted = Callable[[Any], Tensor]  # a model's output -> what is wanted of its columns, [L, C, ...]
 
@@ -41,7 +44,7 @@ class Prefix:
     """R rows of tokens as `model` has read them; none yet when it is made. It may also be several that answer as one.
 
     `wanted` says what `read` returns of the model's output. `read` extends the rows and `select` chooses among them, both in
-    place; the tensors that were there before are left as they are. `sharing` is what the model was found to allow
+    place. `sharing` is what the model was found to allow
     (`Policy.sharing`); without it, and where a layer keeps something else than every token, no row shares anything.
     """
 
@@ -52,6 +55,7 @@ class Prefix:
         self._shares = sharing is not None and sharing.exact and sharing.window is None
         self._line = torch.zeros(0, dtype=torch.int64)  # of each row; on the CPU, as is what follows
         self._seen = torch.zeros(0, 0, dtype=torch.bool)  # [R, T]: which columns of its line are tokens of a row
+        self._settled = 0  # columns that were there when rows were last chosen
 
     @property
     def lengths(self) -> list[int]:
@@ -78,8 +82,11 @@ class Prefix:
         if self.cache is None:
             self._line = torch.arange(len(blocks))
             self._seen = torch.zeros(len(blocks), 0, dtype=torch.bool)
+        ids, owner = self._side_by_side(blocks)
+        if self.lines < len(blocks) and self.columns + ids.shape[1] > _MOST * (max(self.lengths) + 1):
+            self._settle(self._line, self._seen, range(len(blocks)))  # a line each
+            ids, owner = self._side_by_side(blocks)
         apart = self.lines == len(blocks)
-        ids, owner = self._side_by_side(blocks)  # [L, Q]: the tokens of each line, and the row that each of them belongs to
         fresh = owner[self._line] == torch.arange(len(blocks))[:, None]  # [R, Q]
         seen = torch.cat([self._seen, fresh], dim=1)
         at = (owner.clamp(min=0), torch.arange(ids.shape[1]))
@@ -114,21 +121,30 @@ class Prefix:
             self.cache.batch_select_indices(line.to(self.model.device))
             self._line, self._seen = torch.arange(len(rows)), seen
             return
-        texts: dict[tuple[int, bytes], int] = {}  # line and columns of a text -> the first row that has it
-        keys = [(one, columns.numpy().tobytes()) for one, columns in zip(line.tolist(), seen, strict=True)]
-        for row, key in enumerate(keys):
-            texts.setdefault(key, row)
-        first = list(texts.values())
-        order = {key: place for place, key in enumerate(texts)}
-        width = int(seen.sum(dim=1).max())
-        if width < self.columns or line[first].tolist() != list(range(self.lines)):
-            columns = seen[first].int().argsort(dim=1, stable=True)[:, self.columns - width :]  # those that are seen come last
-            gather(self.cache, line[first].to(self.model.device), columns.to(self.model.device))
-            seen = seen.gather(1, columns[[order[key] for key in keys]])
-        self._line, self._seen = torch.tensor([order[key] for key in keys]), seen
+        texts = [(one, columns.numpy().tobytes()) for one, columns in zip(line.tolist(), seen, strict=True)]
+        self._settle(line, seen, texts)
+
+    def _settle(self, line: Int[Tensor, " r"], seen: Bool[Tensor, "r T"], texts: Sequence[Hashable]) -> None:
+        """Keep rows that are these columns of these lines; equal `texts` share a line, and no other column is kept."""
+        rows: dict[Hashable, int] = {}  # a text -> the first row that has it
+        for row, text in enumerate(texts):
+            rows.setdefault(text, row)
+        first = list(rows.values())
+        order = {text: place for place, text in enumerate(rows)}
+        place = torch.tensor([order[text] for text in texts])
+        stay = line[first].tolist() == list(range(self.lines))
+        start = self._settled if stay else 0
+        width, fresh = (int(part.sum(dim=1).max()) for part in (seen, seen[:, start:]))
+        if start + fresh > _HOLES * width:
+            start, fresh = 0, width
+        if not stay or start + fresh < self.columns:  # what comes before `start` is left where it is
+            columns = start + seen[first, start:].int().argsort(dim=1, stable=True)[:, self.columns - start - fresh :]
+            gather(self.cache, line[first].to(self.model.device), columns.to(self.model.device), start=start)
+            seen = torch.cat([seen[:, :start], seen.gather(1, columns[place])], dim=1)
+        self._line, self._seen, self._settled = place, seen, seen.shape[1]
 
     def _side_by_side(self, blocks: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "L Q"], Int[Tensor, "L Q"]]:
-        """The blocks of each line one after another, and which row each token belongs to; padding belongs to row -1."""
+        """The blocks of each line one after another, and the row that each token belongs to; padding belongs to row -1."""
         tokens: list[list[int]] = [[] for _ in range(self.lines)]
         rows: list[list[int]] = [[] for _ in range(self.lines)]
         for row, (line, block) in enumerate(zip(self._line.tolist(), blocks, strict=True)):

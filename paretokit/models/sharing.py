@@ -3,7 +3,7 @@
 In such a row the second response must not see the first, which asks the model to take a mask and positions of our own.
 Most families do; a sliding window, a state-space layer, positions counted by the model itself or an attention that takes
 no mask do not. No list of families decides that, but the model: it is asked once, on a few tokens.
-Imports: torch, `rows`.
+Imports: torch, `compute`, `rows`.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from paretokit.models.compute import out_of_memory
 from paretokit.rows import Rows, pad_rows, shared_rows
 from paretokit.shapes import Float, Tensor
 
@@ -49,6 +50,8 @@ def probe(config: object, scores: Scores) -> Sharing:
         try:
             found = scores(shared, True)
         except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            if out_of_memory(error):  # which says nothing of the model
+                raise
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
             return Sharing(False, f"its attention takes no mask of ours ({line[:120]})", window)
         seen = scores(shared, False)

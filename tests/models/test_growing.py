@@ -118,3 +118,19 @@ def test_rows_and_columns_are_gathered():
             assert torch.equal(found[row], whole[source][:, columns])
     more = states(rows=3, columns=1, seed=1)
     assert torch.equal(cache.layers[0].update(*more)[0][:, :, 2:], more[0])
+
+
+def test_columns_before_the_start_are_left_where_they_are():
+    cache = DynamicCache()
+    keys, values = states(rows=2, columns=6, seed=0)
+    cache.update(keys, values, 0)
+    grow(cache)
+    room = cache.layers[0]._room[0]
+    gather(cache, torch.tensor([0, 1]), torch.tensor([[4, 5], [3, 3]]), start=3)
+    assert cache.layers[0]._room[0] is room
+    for found, whole in ((cache.layers[0].keys, keys), (cache.layers[0].values, values)):
+        assert found.shape[2] == cache.get_seq_length() == 5
+        for row, columns in enumerate(([0, 1, 2, 4, 5], [0, 1, 2, 3, 3])):
+            assert torch.equal(found[row], whole[row][:, columns])
+    more = states(rows=2, columns=1, seed=1)
+    assert torch.equal(cache.layers[0].update(*more)[0][:, :, 5:], more[0])

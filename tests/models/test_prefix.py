@@ -111,6 +111,46 @@ def test_rows_that_share_a_line_give_the_logits_of_the_whole_row(family):
         torch.testing.assert_close(found[row], after(model, whole), rtol=0, atol=1e-12)
 
 
+def test_only_what_was_read_since_is_copied_where_every_text_goes_on(monkeypatch):
+    """One candidate of each text stays, of unequal length: the texts before are left where they are, and one gets a hole."""
+    policy = policy_of("llama")
+    copied = []
+    plain = prefix.gather
+    monkeypatch.setattr(prefix, "gather", lambda *given, start: copied.append(start) or plain(*given, start=start))
+    rows = Prefix(policy.model, sharing=policy.sharing)
+    texts = [list(range(3, 23)), list(range(30, 42))]
+    rows.read(texts)
+    for step in range(3):
+        rows.select(torch.tensor([0, 0, 1, 1]))
+        blocks = [[50 + step], [60, 61 + step], [70 + step], [80]]
+        rows.read(blocks)
+        rows.select(torch.tensor([1, 2]))
+        texts = [texts[0] + blocks[1], texts[1] + blocks[2]]
+    assert copied == [20, 22, 24]
+    assert (rows.columns, rows.lengths) == (26, [26, 15])
+    found = rows.read([[90], [91]])
+    for row, last in enumerate((90, 91)):
+        torch.testing.assert_close(found[row], after(policy.model, [*texts[row], last]), rtol=0, atol=1e-12)
+
+
+def test_rows_that_have_little_in_common_any_more_get_lines_of_their_own():
+    """Twelve copies of two tokens: what each reads soon outweighs what they share, and attention would look at all of it."""
+    policy = policy_of("llama")
+    rows = Prefix(policy.model, sharing=policy.sharing)
+    rows.read([[5, 6]])
+    rows.select(torch.zeros(12, dtype=torch.int64))
+    widths = []
+    for step in range(8):
+        found = rows.read([[10 + row + step] for row in range(12)])
+        widths.append((rows.lines, rows.columns))
+    assert widths[0] == (1, 2 + 12)
+    assert widths[-1] == (12, 2 + 8)
+    assert max(columns for _, columns in widths) <= prefix._MOST * (2 + 8)
+    for row in range(12):
+        whole = [5, 6, *(10 + row + step for step in range(8))]
+        torch.testing.assert_close(found[row], after(policy.model, whole), rtol=0, atol=1e-12)
+
+
 def test_rows_that_share_a_line_do_not_see_each_other(monkeypatch):
     """The comparison above can fail: with a mask that hides nothing but what comes later, a row sees its neighbour."""
     policy = policy_of("llama")
@@ -143,8 +183,8 @@ def test_any_blocks_and_any_choice_of_rows(plan):
         chosen = [row % len(texts) for row in chosen]
         rows.select(torch.tensor(chosen))
         texts = [texts[row] for row in chosen]
-        assert rows.lines == len({tuple(text) for text in texts})
-        assert rows.columns == max(map(len, texts))  # nothing is kept that nobody sees
+        assert len({tuple(text) for text in texts}) <= rows.lines <= len(texts)
+        assert rows.columns <= prefix._HOLES * max(map(len, texts))  # little is kept that nobody sees
         blocks = blocks[: len(texts)]
         if not any(blocks):
             continue

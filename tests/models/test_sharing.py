@@ -111,6 +111,18 @@ def test_an_attention_that_refuses_the_mask_keeps_separate_rows():
     )
 
 
+def test_memory_that_runs_out_is_not_taken_for_a_refusal():
+    policy = trained_policy()
+
+    def scores(rows, shared):
+        if shared:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return policy.token_logps(rows)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        probe(Config, scores)
+
+
 def test_a_window_that_is_switched_off_is_none():
     policy = trained_policy()
 

@@ -5,6 +5,7 @@ that nothing is read from the device and nothing made elsewhere, is shown on the
 """
 
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -131,16 +132,23 @@ def test_bfloat16_stays_near_float32():
 
 
 def test_memory_that_runs_out_leaves_the_policy_as_it_was():
-    """The process is given no more memory than it holds; with more, training goes on."""
+    """The process is given no more memory than it holds, and what it holds is filled; with more, training goes on."""
     policy, data = random_policy(device="cuda"), pairs()
+    steps = iter_train(policy, data, weights=WEIGHTS, config=replace(CONFIG, pairs_per_step=6))  # all pairs in each step
+    next(steps)
     before = policy.trainable_state()
-    steps = iter_train(policy, data, weights=WEIGHTS, config=CONFIG)
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(torch.cuda.memory_reserved() / torch.cuda.mem_get_info()[1])
+    filling = []
     try:
-        with pytest.raises(MemoryLimitError, match="found too little memory for a pass of 4 pairs"):
+        for size in (2**20, 2**12, 2**9):
+            with suppress(torch.OutOfMemoryError):
+                while True:
+                    filling.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        with pytest.raises(MemoryLimitError, match="found too little memory for a pass of 6 pairs"):
             next(steps)
     finally:
+        filling.clear()
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert all(torch.equal(value, before[name]) for name, value in policy.trainable_state().items())
     assert len(list(iter_train(policy, data, weights=WEIGHTS, config=CONFIG))) == CONFIG.steps

@@ -28,6 +28,7 @@ from paretokit.texts import Prompt, encode_prompt, end_tokens
 _OBJECTIVES = ("accuracy", "engagement")
 _PROMPTS, _CANDIDATES = 8, 5
 _STEP = 8  # tokens that each candidate adds where a reward model's cost is measured as the text grows
+_STEPS = 10  # of some milliseconds each, in a turn
 
 
 class _Work(NamedTuple):
@@ -46,7 +47,7 @@ def guided(settings: Settings) -> Iterator[Row]:
     names = ("tiny",) if settings.quick else ("tiny", settings.name)
     for name in dict.fromkeys(names):
         yield from _decoding(settings, name)
-    yield _growing(settings)
+        yield _growing(settings, name)
 
 
 def _decoding(settings: Settings, name: str) -> Iterator[Row]:
@@ -62,11 +63,11 @@ def _decoding(settings: Settings, name: str) -> Iterator[Row]:
         yield Row("guided", what, against, Goal("faster", goal), found, "s", sizes, not settings.quick)
 
 
-def _growing(settings: Settings) -> Row:
-    """A step of the reward model of tiny after a long text beside one after a short text."""
-    reward_model = _reward_model(load_policy("tiny", adapter="none", device=settings.device))
+def _growing(settings: Settings, name: str) -> Row:
+    """A reward model's step after a long text beside one after a short text."""
+    reward_model = _reward_model(load_policy(name, adapter="none", device=settings.device))
     short, long = (16, 64) if settings.quick else (32, 448)
-    what = f"a reward model's step of {_STEP} tokens, K = {_CANDIDATES}, {_PROMPTS} texts, after {long} tokens, tiny"
+    what = f"a reward model's step of {_STEP} tokens, K = {_CANDIDATES}, {_PROMPTS} texts, after {long} tokens, {name}"
     sides = [_read_step(settings, reward_model, length) for length in (long, short)]
     found = settings.compare(what, *sides).in_ms()
     sizes = f"{_PROMPTS} texts of {_CANDIDATES} candidates, choosing included"
@@ -74,7 +75,7 @@ def _growing(settings: Settings) -> Row:
 
 
 def _read_step(settings: Settings, reward_model: RewardModel, length: int) -> Callable[[], float]:
-    """Time what a guide does in a step, by a copy that is made before the clock starts: candidates of each text are read,
+    """Time what a guide does in a step, by copies that are made before the clock starts: candidates of each text are read,
     and one of each stays."""
     texts = reward_model.start([[7] * length] * _PROMPTS)
     candidates = torch.arange(_PROMPTS).repeat_interleave(_CANDIDATES)
@@ -86,7 +87,7 @@ def _read_step(settings: Settings, reward_model: RewardModel, length: int) -> Ca
         reading.select(torch.arange(_PROMPTS) * _CANDIDATES)
 
     def measure() -> float:
-        return settings.timed(partial(step, _copied(texts, reward_model)))()
+        return sum(settings.timed(partial(step, _copied(texts, reward_model)))() for _ in range(_STEPS)) / _STEPS
 
     return measure
 
