@@ -33,7 +33,7 @@ def factors(layer: Any) -> tuple[torch.nn.Linear, torch.nn.Linear]:
 
 
 @contextmanager
-def in_one_piece(layers: Sequence[Any], heard: Heard | None = None) -> Iterator[None]:
+def in_one_piece(layers: Sequence[Any], *, heard: Heard | None = None) -> Iterator[None]:
     """Run the branches of LoRA layers so, for adapters that `lora.attach` accepts: no dropout among them.
 
     Has to last until the backward pass is done, since checkpointed layers are run once more in it.

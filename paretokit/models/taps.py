@@ -128,7 +128,7 @@ def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps, *, apart: bool = F
         if not apart:
             heard = branches.Heard(lambda factor: taps.slots(factor)["weight"], partial(taps.at, "read"))
             layers = [module for _, module in modules if isinstance(module, LoraLayer)]
-            stack.enter_context(branches.in_one_piece(layers, heard))
+            stack.enter_context(branches.in_one_piece(layers, heard=heard))
             done.update(factor for layer in layers for factor in branches.factors(layer))
         for name, module in modules:
             if module not in done and taps.slots(module):
