@@ -4,8 +4,8 @@ One forward pass gives the margins of P pairs; a DPO-type loss sees a pair only 
 with the slope c_ib = dL_i / d margin_b, known after the forward pass, and h_b = grad margin_b, the same for all objectives.
 One backward pass of the sum of the margins therefore serves all of them: every h_b is contracted with the slopes where it
 arises (`models.taps`). Where that would miss a weight (`Policy.coverage`), each objective has a backward pass of its own over
-the shared graph (`separate_passes`), as a single objective has anyway. Both are exact. Rows of micro-batches are added, and the Gramian is taken once, of the
-sum. Imports: `maths`, `texts`; `models` and `preferences` by value.
+the shared graph (`separate_passes`), as a single objective has anyway. Both are exact. Rows of micro-batches are added, and the
+Gramian is taken once, of the sum. Imports: `maths`, `texts`; `models` and `preferences` by value.
 """
 
 from collections.abc import Sequence
