@@ -109,21 +109,19 @@ def objective_jacobian(
     through = None if routes is None else routes.heads(batch)
     sharpness = _sharpness(beta, routes)
     alone = len(labels) == 1 and routes is None  # then the one loss has a backward pass like any other's
-    if separate or alone or not policy.coverage.exact:
-        with policy.in_one_piece() if alone and not separate else nullcontext():
-            delta = margins(policy, here, through=through)
-            losses, slopes = _outer(delta, here, beta=sharpness)
-            weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
-            present = [bool(row.nan_to_num().any()) for row in labels]
-            parameters = list(policy.trainable.values())
-            with repeatable(policy.compute):
-                return _split(routes, losses, delta, separate_passes(parameters, delta, weights, present=present))
-    taps = taps_for(policy, batch, routes)
-    with policy.tapped(taps):
+    taps = None if separate or alone or not policy.coverage.exact else taps_for(policy, batch, routes)
+    plain = policy.in_one_piece() if alone and not separate else nullcontext()
+    with plain if taps is None else policy.tapped(taps):
         delta = margins(policy, here, through=through)
         losses, slopes = _outer(delta, here, beta=sharpness)
         weights = torch.stack([row * scale for row, scale in zip(slopes, scales, strict=True)])
-        return _split(routes, losses, delta, taps.rows(delta.sum(), weights, scales=scales))
+        if taps is not None:
+            rows = taps.rows(delta.sum(), weights, scales=scales)
+        else:
+            present = [bool(row.nan_to_num().any()) for row in labels]
+            with repeatable(policy.compute):
+                rows = separate_passes(list(policy.trainable.values()), delta, weights, present=present)
+    return _split(routes, losses, delta, rows)
 
 
 def taps_for(policy: Policy, batch: Batch, routes: "Routes | None") -> Taps:
