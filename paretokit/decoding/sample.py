@@ -16,6 +16,7 @@ from paretokit.decoding.asked import check_begun, check_options, check_prompts, 
 from paretokit.decoding.draw import draw, uniforms
 from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.maths.simplex import Weights
+from paretokit.models.compute import quick
 from paretokit.models.growing import grow
 from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
@@ -187,7 +188,8 @@ def _decode_batch(
     chosen = torch.tensor([place[row.prompt_ids] for row in rows], device=device)
     if head is not None:
         head.spread = chosen
-    output = model(input_ids=input_ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
+    with quick(model, positions=input_ids.numel()):
+        output = model(input_ids=input_ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
     cache, logits = output.past_key_values, output.logits[:, -1]
     if head is not None:
         head.spread = None
@@ -219,14 +221,16 @@ def _decode_batch(
                 head.select(chosen)
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=-1)
         position = position + 1
-        logits = model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        with quick(model, positions=len(rows)):
+            output = model(
+                input_ids=tokens[:, None],
+                attention_mask=mask,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        logits = output.logits[:, -1]
 
 
 def _append(rows: list[_Row], tokens: list[int], logps: list[float], *, ends: frozenset[int]) -> None:

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import torch
 
+from paretokit.maths.products import product
 from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["Layout", "Piece", "Slopes", "contract", "contract_embedding", "contract_vectors", "layout", "slopes_at"]
 
 MOVED = 20  # multiplications and additions in the time in which one number is written or read: about that of a CPU
 _AT_ONCE = 2**25  # numbers of products that exist at a time
+_COPIED = 128  # positions of a piece from which on a faster product is worth putting in its place afterwards
 
 
 class Layout(NamedTuple):
@@ -180,9 +182,9 @@ def _by_objective(
 ) -> Float[Tensor, "m out in"]:
     narrow, wide = (gradients, inputs) if gradients.shape[1] <= inputs.shape[1] else (inputs, gradients)
     weights = slopes.by_position.to(narrow.dtype).T  # [N, m]
-    product = (weights[:, :, None] * narrow[:, None, :]).flatten(1).T @ wide  # [m * narrow, wide]
-    product = product.view(weights.shape[1], narrow.shape[1], wide.shape[1])
-    return product if narrow is gradients else product.transpose(1, 2)
+    found = product((weights[:, :, None] * narrow[:, None, :]).flatten(1).T, wide.T)  # [m * narrow, wide]
+    found = found.view(weights.shape[1], narrow.shape[1], wide.shape[1])
+    return found if narrow is gradients else found.transpose(1, 2)
 
 
 def _by_piece(
@@ -196,14 +198,17 @@ def _by_piece(
     for first in range(0, len(made.pieces), at_once):
         pieces = made.pieces[first : first + at_once]
         products = gradients.new_empty(len(pieces), *shape)
-        for product, piece in zip(products, pieces, strict=True):
+        for place, piece in zip(products, pieces, strict=True):
             part = slice(piece.start, piece.stop)
             left, right = ordered[part], read[part]
             if piece.lead is not None:
                 pair = made.owner[made.order[part]]
                 weights = (slopes.by_pair[piece.lead] / slopes.scales[piece.lead])[pair].to(left.dtype)[:, None]
                 left, right = (weights * left, right) if shape[0] <= shape[1] else (left, weights * right)
-            torch.mm(left.T, right, out=product)
+            if len(left) < _COPIED:
+                torch.mm(left.T, right, out=place)
+            else:
+                place.copy_(product(left.T, right.T))
         found.addmm_(mixture[:, first : first + at_once], products.flatten(1))
     return found.view(-1, *shape)
 

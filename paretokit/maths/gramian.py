@@ -30,7 +30,7 @@ def gramian(rows: Sequence[Tensor]) -> Float[Tensor, "m m"]:
     """
     _check(rows)
     parts = [_flat(_wide(row.detach())) for row in rows]
-    gram = sum((part @ part.T for part in parts[1:]), parts[0] @ parts[0].T)
+    gram = torch.stack([part @ part.T for part in parts]).sum(dim=0)
     return (gram + gram.T) / 2
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from paretokit.maths.logps import wide
+from paretokit.maths.products import product
 from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["Head", "logits_of", "projected", "projected_logps", "vocabulary_blocks"]
@@ -154,7 +155,7 @@ def _add_to_head(found: list[Tensor | None], cotangent: Float[Tensor, "n V"], ro
 
 def _logits(hidden: Float[Tensor, "n D"], head: Head) -> tuple[Float[Tensor, "n V"], Float[Tensor, "n V"] | None]:
     """The logits, in float32 or better and free to be written over, and the slope of the cap where there is one."""
-    raw = torch.nn.functional.linear(hidden, head.weight, head.bias)
+    raw = product(hidden, head.weight, bias=head.bias)
     if head.up is not None and head.down is not None:
         raw = torch.addmm(raw, hidden @ head.down.T, head.up.T)
     logits = raw.to(wide(raw.dtype))
@@ -166,7 +167,7 @@ def _logits(hidden: Float[Tensor, "n D"], head: Head) -> tuple[Float[Tensor, "n 
 
 
 def _to_hidden(cotangent: Float[Tensor, "n V"], head: Head) -> Float[Tensor, "n D"]:
-    found = cotangent @ head.weight
+    found = product(cotangent, head.weight.T)
     return found if head.up is None or head.down is None else found.addmm_(cotangent @ head.up, head.down)
 
 

@@ -2,7 +2,7 @@
 
 peft builds a branch of half a dozen operations, and autograd as many for the way back; where a device is fast, starting them
 takes longer than doing them, and where it is not, each reads and writes all positions once more. Here a layer's branch is one
-operation either way. Imports: torch, `maths.contraction`, `lora`.
+operation either way. Imports: torch, `maths.contraction`, `maths.products`, `lora`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import linear
 
 from paretokit.maths.contraction import Layout, Slopes, contract
+from paretokit.maths.products import product
 from paretokit.models.lora import ADAPTER
 from paretokit.shapes import Float, Tensor
 
@@ -34,14 +34,17 @@ def factors(layer: Any) -> tuple[torch.nn.Linear, torch.nn.Linear]:
 
 @contextmanager
 def in_one_piece(layers: Sequence[Any], *, heard: Heard | None = None) -> Iterator[None]:
-    """Run the branches of LoRA layers so, for adapters that `lora.attach` accepts: no dropout among them.
+    """Run LoRA layers so, for adapters that `lora.attach` accepts: no dropout among them.
 
     Has to last until the backward pass is done, since checkpointed layers are run once more in it.
     """
     reads = _Reads()
     for layer in layers:
-        slots = () if heard is None else tuple(map(heard.slot, factors(layer)))
-        layer.forward = partial(_forward, layer, reads, None if heard is None else heard.at, slots)
+        parts = factors(layer)
+        slots = () if heard is None else tuple(map(heard.slot, parts))
+        down, up = (part.weight for part in parts)
+        at = None if heard is None else heard.at
+        layer.forward = partial(_forward, layer.base_layer, down, up, layer.scaling[ADAPTER], reads, at, slots)
     try:
         yield
     finally:
@@ -64,20 +67,41 @@ class _Reads:
 
 
 def _forward(
-    layer: Any, reads: _Reads, at: Callable | None, slots: tuple[Tensor, ...], inputs: Float[Tensor, "... i"]
+    base: torch.nn.Module,
+    down: Tensor,
+    up: Tensor,
+    scale: float,
+    reads: _Reads,
+    at: Callable | None,
+    slots: tuple[Tensor, ...],
+    inputs: Float[Tensor, "... i"],
 ) -> Float[Tensor, "... o"]:
-    down, up = (factor.weight for factor in factors(layer))
-    base, read = layer.base_layer(inputs), reads.widened(inputs, down.dtype)
-    return _Branch.apply(base, inputs, read, down, up, layer.scaling[ADAPTER], at, *slots)
+    whole = _frozen(base) and not _autocast(inputs.device.type)
+    fixed = (None, base.weight, base.bias) if whole else (base(inputs), None, None)
+    return _Branch.apply(*fixed, inputs, reads.widened(inputs, down.dtype), down, up, scale, at, *slots)
+
+
+def _autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _frozen(base: torch.nn.Module) -> bool:
+    """Whether the layer that a branch stands beside is no more than a product with a matrix that is not trained."""
+    return type(base) is torch.nn.Linear and not any(weight.requires_grad for weight in base.parameters())
 
 
 class _Branch(torch.autograd.Function):
-    """base + scale (x A') B'; `read` is x in the adapter's precision. With slots, A and B themselves get no gradient."""
+    """base + scale (x A') B'; `read` is x in the adapter's precision. With slots, A and B themselves get no gradient.
+
+    Where base is x W' + bias with nothing in it trained, W and the bias are given in its place.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
-        base: Tensor,
+        base: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
         inputs: Tensor,
         read: Tensor,
         down: Tensor,
@@ -86,20 +110,26 @@ class _Branch(torch.autograd.Function):
         at: Callable | None,
         *slots: Tensor,
     ) -> Tensor:
-        thin = linear(read, down) * scale  # here, where it is thin
-        ctx.save_for_backward(read, thin, down, up)
+        thin = product(read, down) * scale  # here, where it is thin
+        ctx.save_for_backward(weight, read, thin, down, up)
         ctx.like, ctx.scale, ctx.at = inputs.dtype, scale, at
-        added = torch.addmm(base.flatten(0, -2).to(thin.dtype), thin.flatten(0, -2), up.to(thin.dtype).T)
-        return added.view(base.shape).to(base.dtype)
+        if weight is None:
+            return _plus(base, thin, up.T)
+        return _plus(product(inputs, weight, bias=bias), thin, up.T, fresh=True)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        read, thin, down, up = ctx.saved_tensors
+        weight, read, thin, down, up = ctx.saved_tensors
         flat = gradient.flatten(0, -2).to(thin.dtype)
         back = (flat @ up.to(thin.dtype)) * ctx.scale
-        onward = (back @ down.to(thin.dtype)).view(read.shape).to(ctx.like) if ctx.needs_input_grad[1] else None
+        onward = None
+        if ctx.needs_input_grad[3]:
+            if weight is None:
+                onward = (back @ down.to(thin.dtype)).view(read.shape).to(ctx.like)
+            else:
+                onward = _plus(product(gradient, weight.T), back, down, fresh=True)
         at_down = back.to(down.dtype), read.flatten(0, -2)
         at_up = flat.to(up.dtype), thin.flatten(0, -2).to(up.dtype)
         if ctx.at is None:
@@ -108,4 +138,14 @@ class _Branch(torch.autograd.Function):
             made, slopes = ctx.at()
             found = None, None, *(contract(out, read, made, slopes) for out, read in (at_down, at_up))
         own, rows = found[:2], found[2:]
-        return gradient, onward, None, *own, None, None, *rows
+        through = gradient if weight is None else None
+        return through, None, None, onward, None, *own, None, None, *rows
+
+
+def _plus(base: Tensor, thin: Tensor, wide: Tensor, *, fresh: bool = False) -> Tensor:
+    """base + thin wide, in the precision of base; a `fresh` base may be written over."""
+    flat, left, right = base.flatten(0, -2), thin.flatten(0, -2), wide.to(thin.dtype)
+    if fresh and flat.dtype == left.dtype:
+        flat.addmm_(left, right)
+        return base
+    return torch.addmm(flat.to(left.dtype), left, right).view(base.shape).to(base.dtype)

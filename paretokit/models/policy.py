@@ -55,6 +55,7 @@ class Policy:
         self._backbone = {lora.portable_name(n): p for n, p in model.named_parameters() if p.requires_grad}
         self._stamps = self._stamp() if at_base else None
         self._plain: tuple[list[int], PreTrainedModel] | None = None
+        self._trained_at: taps.Places | None = None
 
     @property
     def trainable(self) -> dict[str, Tensor]:
@@ -133,6 +134,7 @@ class Policy:
                     self._backbone,
                     lambda rows: self.reader.logps(rows, shared=True),
                     self.tapped,
+                    self.in_one_piece(),
                     config=self.model.config.get_text_config(),
                     device=self.device,
                 )
@@ -144,12 +146,11 @@ class Policy:
         """Return the context in which `listening` hears of every use of the trainable weights."""
         scorers = [] if self.bank is None else list(self.bank.scorers.values())
         listened = [*scorers, self.reader.own_scorer()] if self.projection.exact else []
-        return taps.tapped(self.model, listened, listening, apart=self.compute.compiler is not None)
+        return taps.tapped(self.model, self._places(), listened, listening)
 
     def in_one_piece(self) -> AbstractContextManager[None]:
         """Return the context in which LoRA's branches are run in one piece, for a pass forward and back through one loss."""
-        layers = [] if self.compute.compiler is not None else [layer for _, layer in lora.lora_layers(self.model)]
-        return branches.in_one_piece(layers)
+        return branches.in_one_piece([] if self.compute.compiler is not None else self._places().layers)
 
     def token_logps(self, rows: Rows, *, shared: bool = False, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
@@ -329,6 +330,12 @@ class Policy:
         """Write a plain transformers folder that `AutoModelForCausalLM` reads alone: the adapter merged in, and the heads
         folded to one output projection by `weights`, see `mixture`; a tied one is untied then."""
         saving.export(self, Path(folder), mixture=self.mixture(weights, extrapolate=extrapolate))
+
+    def _places(self) -> taps.Places:
+        """Where the backbone is trained, found once."""
+        if self._trained_at is None:
+            self._trained_at = taps.places(self.model)
+        return self._trained_at
 
     def _heads(self) -> Heads:
         if self.bank is None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from paretokit.errors import ModelError
+from paretokit.models.compute import quick
 from paretokit.models.growing import gather, grow, is_growing
 from paretokit.models.sharing import Sharing
 from paretokit.rows import additive
@@ -94,14 +95,15 @@ class Prefix:
         if apart:
             self._check_window(seen)
         device = self.model.device
-        output = self.model(
-            input_ids=ids.to(device),
-            attention_mask=seen.long().to(device) if apart else additive(_visible(seen, owner).to(device), self.model.dtype),
-            position_ids=position.to(device),
-            past_key_values=self.cache,
-            use_cache=True,
-            **({"logits_to_keep": 1 if apart else ids.shape[1]} if self.wanted is logits_of else {}),
-        )
+        with quick(self.model, positions=ids.numel()):
+            output = self.model(
+                input_ids=ids.to(device),
+                attention_mask=seen.long().to(device) if apart else additive(_visible(seen, owner).to(device), self.model.dtype),
+                position_ids=position.to(device),
+                past_key_values=self.cache,
+                use_cache=True,
+                **({"logits_to_keep": 1 if apart else ids.shape[1]} if self.wanted is logits_of else {}),
+            )
         if self.cache is None:
             grow(output.past_key_values)
         self.cache, self._seen = output.past_key_values, seen

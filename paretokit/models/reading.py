@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models.base import Base
-from paretokit.models.compute import Compute, attending, checkpointed, repeatable
+from paretokit.models.compute import Compute, attending, checkpointed, quick, repeatable
 from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
 from paretokit.rows import Rows, additive, alike, pad_rows, visible
 from paretokit.shapes import Float, Float64, Int, Tensor
@@ -69,7 +69,7 @@ class Reader:
         predicting, targets = (part.to(next(run.parameters()).device) for part in (rows.predicting, rows.targets))
         if not self.projection.exact:
             inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
-            with self._running(run, run, width=rows.input_ids.shape[1]) as call, scored_only(run, predicting):
+            with self._running(run, run, rows=rows) as call, scored_only(run, predicting):
                 return token_logps(call(**inputs).logits[0], targets)
         hidden = self.hidden(rows, predicting, shared=shared, model=run)
         hidden = hidden.to(self.compute.dtype or hidden.dtype)
@@ -90,7 +90,7 @@ class Reader:
         differentiable. `shared`, `model` as in `logps`."""
         run = self.model if model is None else model
         inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
-        with self._running(run, backbone(run), width=rows.input_ids.shape[1]) as call:
+        with self._running(run, backbone(run), rows=rows) as call:
             states = call(**inputs).last_hidden_state.flatten(0, 1)
         return states[places.to(states.device)]
 
@@ -114,7 +114,7 @@ class Reader:
         return sums
 
     @contextmanager
-    def _running(self, model: PreTrainedModel | PeftModel, part: Any, *, width: int) -> Iterator[Callable[..., Any]]:
+    def _running(self, model: PreTrainedModel | PeftModel, part: Any, *, rows: Rows) -> Iterator[Callable[..., Any]]:
         """A model or its backbone, to be called as `compute` says."""
         run, how, device = part, self.compute, next(model.parameters()).device
         with ExitStack() as stack:
@@ -122,8 +122,9 @@ class Reader:
                 stack.enter_context(torch.autocast(device.type, dtype=how.dtype))
             if how.checkpointing and torch.is_grad_enabled():
                 stack.enter_context(checkpointed(run))
-            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in this context
-                stack.enter_context(attending(device, how.dtype or model.dtype, width=width))
+            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in these contexts
+                stack.enter_context(attending(device, how.dtype or model.dtype, width=rows.input_ids.shape[1]))
+                stack.enter_context(quick(model, positions=rows.input_ids.numel()))
             if how.compiler is not None and model is self.model:
                 stack.enter_context(repeatable(how))
                 if how.compiler not in self._compiled:

@@ -25,7 +25,7 @@ from paretokit.models.projection import Scorer
 from paretokit.rows import Rows, shared_rows
 from paretokit.shapes import Float, Tensor
 
-__all__ = ["Coverage", "Own", "Taps", "probe", "tapped"]
+__all__ = ["Coverage", "Own", "Places", "Taps", "places", "probe", "tapped"]
 
 _NOISE = 0.05  # of a weight's largest gradient: what bfloat16 may round; a use that was missed is of another size
 
@@ -101,12 +101,32 @@ def _key(module: torch.nn.Module) -> str:
     return f"own {id(module)}"
 
 
+class Places(NamedTuple):
+    """Where the weights of a model are trained; to be found once, since going through a model's modules takes a while."""
+
+    modules: tuple[tuple[str, torch.nn.Module], ...]  # that hold trainable weights themselves, by name; LoRA's factors apart
+    layers: tuple[Any, ...]  # peft's LoRA layers
+
+
+def places(model: torch.nn.Module) -> Places:
+    """Return where the weights of a model are trained."""
+    named = list(model.named_modules())
+    layers = tuple(module for _, module in named if isinstance(module, LoraLayer))
+    factors = {factor for layer in layers for factor in branches.factors(layer)}
+    modules = tuple(
+        (name, module)
+        for name, module in named
+        if module not in factors and any(weight.requires_grad for weight in module.parameters(recurse=False))
+    )
+    return Places(modules, layers)
+
+
 @contextmanager
-def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps, *, apart: bool = False) -> Iterator[None]:
+def tapped(model: Any, at: Places, scorers: Sequence[Scorer], taps: Taps) -> Iterator[None]:
     """Tap every module that holds trainable weights; has to last until the backward pass is done.
 
     `scorers` make log-probabilities of hidden states; none where the model's own output projection does. The factors of LoRA
-    are heard together, see `branches`, or `apart`, each where it is used.
+    are heard together, see `branches`.
     """
     heads = (model.get_output_embeddings(), *scorers)  # what sees the scored positions alone
     quiet = [False]  # while a rule calls a module once more
@@ -122,16 +142,11 @@ def tapped(model: Any, scorers: Sequence[Scorer], taps: Taps, *, apart: bool = F
             return _Tap.apply(logps, rule, 3, *tensors, normaliser, *slots.values()), normaliser
         return _Tap.apply(output, rule, len(tensors), *tensors, *slots.values())
 
-    modules = [*model.named_modules(), *(("", scorer) for scorer in scorers)]
+    heard = branches.Heard(lambda factor: taps.slots(factor)["weight"], partial(taps.at, "read"))
     with ExitStack() as stack:
-        done: set[torch.nn.Module] = set()
-        if not apart:
-            heard = branches.Heard(lambda factor: taps.slots(factor)["weight"], partial(taps.at, "read"))
-            layers = [module for _, module in modules if isinstance(module, LoraLayer)]
-            stack.enter_context(branches.in_one_piece(layers, heard=heard))
-            done.update(factor for layer in layers for factor in branches.factors(layer))
-        for name, module in modules:
-            if module not in done and taps.slots(module):
+        stack.enter_context(branches.in_one_piece(at.layers, heard=heard))
+        for name, module in (*at.modules, *(("", scorer) for scorer in scorers)):
+            if taps.slots(module):
                 stack.callback(module.register_forward_hook(partial(tap, name=name)).remove)
         for scorer in scorers:
             scorer.heard = bool(taps.slots(scorer))
@@ -283,14 +298,16 @@ def probe(
     parameters: Mapping[str, Tensor],
     scores: Callable[[Rows], Float[Tensor, " N"]],
     taps_on: Callable[[Taps], AbstractContextManager[None]],
+    plainly: AbstractContextManager[None],
     *,
     config: Any,
     device: torch.device,
 ) -> Coverage:
     """Return whether one backward pass sees every use of the trainable weights, measured on two short pairs.
 
-    `scores` gives log-probabilities of rows, `taps_on` the context in which they are tapped, `config` is that of the text
-    model. The rows of two objectives must be those of two ordinary backward passes.
+    `scores` gives log-probabilities of rows, `taps_on` the context in which they are tapped, `plainly` the one in which they
+    are not but in half precision round alike, `config` is that of the text model. The rows of two objectives must be those of
+    two ordinary backward passes.
     """
     sizes = {value for value in config.to_dict().values() if isinstance(value, int)}
     width = next(width for width in range(13, 999) if width not in sizes)  # an axis of this length is that of the positions
@@ -308,13 +325,14 @@ def probe(
         with taps_on(taps):
             total = (scores(rows) * signs).sum()
             found = taps.rows(total, slopes.to(total.dtype), scales=[1.0, 1.0])
-        logps = scores(rows)
-        expected = [
-            torch.autograd.grad(
-                (logps * signs * row[owner].to(signs)).sum(), weights, retain_graph=index == 0, allow_unused=True
-            )
-            for index, row in enumerate(slopes)
-        ]
+        with plainly:
+            logps = scores(rows)
+            expected = [
+                torch.autograd.grad(
+                    (logps * signs * row[owner].to(signs)).sum(), weights, retain_graph=index == 0, allow_unused=True
+                )
+                for index, row in enumerate(slopes)
+            ]
     missed = [
         name
         for name, ours, *plain in zip(parameters, found, *expected, strict=True)

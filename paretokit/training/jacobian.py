@@ -97,7 +97,8 @@ def objective_jacobian(
     L_i = sum over the pairs judged on i of -log sigmoid(beta * label * margin), divided by `judged[i]`: the number of pairs
     judged on i in the *whole* optimizer batch, so that the rows of micro-batches add up to those of the big batch. An
     objective without a judged pair in this batch gets a zero row. `batch` and `judged` belong on the CPU: from there they are
-    sent once. `separate` asks for a backward pass per objective, which is taken anyway where `policy.coverage` says so.
+    sent once. `separate` asks for a backward pass per objective, by autograd through peft's own layers; where `policy.coverage`
+    says that one pass would miss a weight, there is one per objective anyway.
 
     For a policy with heads `objectives` names the rows of the labels, and each pair has a label for one of them alone: it goes
     through that objective's head, whose gradient is in `own`; `beta` may then be a number for each objective. `rows` are
@@ -110,7 +111,7 @@ def objective_jacobian(
     sharpness = _sharpness(beta, routes)
     alone = len(labels) == 1 and routes is None  # then the one loss has a backward pass like any other's
     taps = None if separate or alone or not policy.coverage.exact else taps_for(policy, batch, routes)
-    plain = policy.in_one_piece() if alone and not separate else nullcontext()
+    plain = nullcontext() if separate else policy.in_one_piece()
     with plain if taps is None else policy.tapped(taps):
         delta = margins(policy, here, through=through)
         losses, slopes = _outer(delta, here, beta=sharpness)

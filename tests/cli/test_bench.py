@@ -16,7 +16,7 @@ from paretokit.cli.bench.timing import Paired, Ratio, alternate, timed
 from paretokit.errors import DependencyError, ParetokitError
 from paretokit.models.load import load_policy
 
-ROWS = {"dpo": 1, "raco": 3, "passes": 1, "full": 3, "solver": 2, "memory": 1, "prefix": 1, "heads": 5, "guided": 3}
+ROWS = {"dpo": 1, "raco": 3, "passes": 2, "full": 3, "solver": 2, "memory": 1, "prefix": 1, "heads": 5, "guided": 3}
 FIELDS = {
     "bench", "what", "against", "sizes", "ratio", "ratio_of", "spread", "goal", "met", "repeats", "unit",
     "median_ours", "median_against", "ours", "theirs",
@@ -66,10 +66,17 @@ def test_ratios_are_of_medians_and_the_spread_is_over_turns():
         ({"kind": "cost", "value": 0.3}, True),
         ({"kind": "cost", "value": 0.25}, False),
         ({"comparable": False}, None),
+        ({"value": None}, None),
     ],
 )
 def test_a_goal_is_met_in_its_own_direction_and_only_where_it_is_stated(changes, met):
     assert row(**changes).met is met
+
+
+def test_a_ratio_without_a_goal_promises_nothing():
+    assert str(Goal("faster")) == "-"
+    assert row(value=None).cells()[-2:] == ["-", "-"]
+    assert row(value=None).to_json()["goal"] == "-"
 
 
 def test_the_names_of_the_shell_are_the_benches():
@@ -161,7 +168,9 @@ def test_both_sides_of_the_dpo_bench_do_the_same_work(tmp_path):
     assert second == pytest.approx(steps.take_step(made, labels, method="linear").item(), abs=0.05)
 
 
-@pytest.mark.parametrize("how", [{"separate": True}, {"shared": False}])
+@pytest.mark.parametrize(
+    "how", [{"gradients": benches._our_passes}, {"gradients": baselines.passes_of_peft}, {"shared": False}], ids=str
+)
 def test_what_a_step_is_compared_with_takes_the_same_step(how):
     sizes = steps.Sizes(pairs=4, prompt=6, response=3)
     ours, theirs = steps.task("tiny", sizes), steps.task("tiny", sizes)

@@ -113,6 +113,8 @@ CALLS = {
     "mixing.mix": lambda f: assert_pure(
         lambda x, w, *given: f(x, _two(*given), w), POINTS.clone(), _matrix([1, 0], [0, 1], [0.5, 0.5]), *PAIR
     ),
+    "products.is_quick": assert_pure,
+    "products.product": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), bias=POINTS[:, 0].clone()),
     "proportions.wilson": lambda f: assert_pure(f, 0.5, 8, level=0.9),
     "raco.cagrad_coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
     "raco.clip": lambda f: assert_pure(f, WEIGHTS.flip(0), WEIGHTS.clone()),

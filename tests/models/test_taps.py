@@ -153,7 +153,8 @@ def test_a_weight_that_is_used_outside_of_its_module_is_noticed(adapter):
         assert policy.coverage.exact is False
         assert policy.coverage.reason == f"1 of {count} weights are used outside of their modules ({name})"
         expected = rows(policy, separate=True)
-        assert_same_rows(rows(policy), expected, within=0.0)  # it is the same way
+        # it is the same way, but for LoRA's branches, which are in one piece
+        assert_same_rows(rows(policy), expected, **({"within": 0.0} if adapter == "full" else {}))
         assert difference(trusted(policy), expected) > 1e-3
 
 

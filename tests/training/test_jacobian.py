@@ -26,6 +26,7 @@ from support.training_cases import (
 
 from paretokit.maths.gramian import combine
 from paretokit.maths.losses import dpo, judged
+from paretokit.models import branches
 from paretokit.models.compute import Compute
 from paretokit.models.policy import Policy
 from paretokit.models.tiny import FAMILIES, random_policy
@@ -426,8 +427,8 @@ def test_a_wait_for_the_device_is_noticed(unread):
         found.margins.nonzero()
     with pytest.raises(NotImplementedError, match="no data"):
         on_host(found)  # the one copy, which is the loop's to make
-    plain = torch.nn.functional.linear
-    on_cpu = mock.patch.object(torch.nn.functional, "linear", lambda *given: plain(*given) + torch.ones(1, 1))
+    plain = branches.product
+    on_cpu = mock.patch.object(branches, "product", lambda *given, **how: plain(*given, **how) + torch.ones(1, 1))
     with on_cpu, pytest.raises(RuntimeError, match="device"):  # planted: something that is made on the CPU
         jacobian(policy, token_batch(policy))
 

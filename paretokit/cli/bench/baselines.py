@@ -1,12 +1,13 @@
-"""What others offer for the same work: TRL's DPO step and TorchJD's CAGrad. Imported on use; paretokit needs neither.
+"""What others offer for the same work: TRL's DPO step, TorchJD's CAGrad, and what one would write with peft and autograd.
 
-Imports: torch, `models`, `errors`; on use: trl, datasets, peft, torchjd.
+TRL and TorchJD are imported on use; paretokit needs neither. Imports: torch, `maths`, `models`, `preferences` (types),
+`training`, `errors`; on use: trl, datasets, peft, torchjd.
 """
 
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,15 @@ import torch
 
 from paretokit.cli.bench.steps import Task
 from paretokit.errors import DependencyError
+from paretokit.maths.logps import sum_by_sequence
+from paretokit.maths.losses import dpo
 from paretokit.models.load import load_policy
-from paretokit.shapes import Float, Tensor
+from paretokit.models.policy import Policy
+from paretokit.models.projection import backbone
+from paretokit.models.reading import inputs_of
+from paretokit.preferences.pack import Batch
+from paretokit.shapes import Float, Int, Tensor
+from paretokit.training.jacobian import Jacobian
 
 
 @contextmanager
@@ -105,6 +113,25 @@ def trl_step(task: Task, folder: Path, *, bf16: bool) -> Callable[[], float]:
         return float(loss)
 
     return step
+
+
+def passes_of_peft(
+    policy: Policy, batch: Batch, *, beta: float, judged: Int[Tensor, " m"], objectives: Sequence[str] = ()
+) -> Jacobian:
+    """Return what `objective_jacobian` does, for a policy without heads, as one would write it: transformers' and peft's layers
+    as they are, torch's products, and a backward pass for each objective's loss. Rows and log-probabilities are ours."""
+    here, weights = batch.to(policy.device), list(policy.trainable.values())
+    inputs = inputs_of(policy.model, here.rows, limit=policy.context_length, shared=here.shared)
+    states: Tensor = backbone(policy.model)(**inputs).last_hidden_state.flatten(0, 1)
+    logps = policy.reader.own_scorer()(states[here.rows.predicting], here.rows.targets)[0]
+    chosen, rejected = sum_by_sequence(logps, here.sequence, count=2 * here.labels.shape[1]).chunk(2)
+    margins = chosen - rejected - here.reference.to(logps.dtype)
+    losses = dpo(margins, here.labels, beta=beta)
+    found = [
+        torch.autograd.grad(loss.sum() / count, weights, retain_graph=True)
+        for loss, count in zip(losses, judged.tolist(), strict=True)
+    ]
+    return Jacobian(losses.detach(), margins.detach(), tuple(map(torch.stack, zip(*found, strict=True))))
 
 
 def torchjd_cagrad(*, c: float) -> Callable[[Float[Tensor, "m m"]], Float[Tensor, " m"]]:

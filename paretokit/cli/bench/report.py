@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 
 class Goal(NamedTuple):
-    """What the ratio should be: "faster", theirs / ours at least `value`; or "cost", ours / theirs at most `value`."""
+    """What the ratio should be: "faster", theirs / ours at least `value`; or "cost", ours / theirs at most `value`.
+
+    Without a value nothing was promised: the ratio is there to be read.
+    """
 
     kind: Literal["faster", "cost"]
-    value: float
+    value: float | None = None
     aim: float | None = None  # what would be better still
 
     def __str__(self) -> str:
+        if self.value is None:
+            return "-"
         sign, word = (">=", " faster") if self.kind == "faster" else ("<=", "")
         aim = "" if self.aim is None else f", aim {self.aim:g}x"
         return f"{sign} {self.value:g}x{word}{aim}"
@@ -49,11 +54,11 @@ class Row(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None where the sizes are not those it is stated for."""
-        if not self.comparable:
+        """Whether the goal is met; None where there is none, or the sizes are not those it is stated for."""
+        wanted, value = self.goal.value, self.ratio.value
+        if not self.comparable or wanted is None:
             return None
-        value = self.ratio.value
-        return value >= self.goal.value if self.goal.kind == "faster" else value <= self.goal.value
+        return value >= wanted if self.goal.kind == "faster" else value <= wanted
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON values, every single figure included."""

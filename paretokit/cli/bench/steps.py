@@ -3,7 +3,7 @@
 Imports: torch, `maths`, `models`, `preferences`, `training`, `texts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from paretokit.shapes import Float, Float64, Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training import methods
 from paretokit.training.config import TrainConfig
-from paretokit.training.jacobian import objective_jacobian, on_host
+from paretokit.training.jacobian import Jacobian, objective_jacobian, on_host
 from paretokit.training.references import reference_sums
 from paretokit.training.update import descend
 
@@ -104,18 +104,23 @@ def labels_by_head(heads: int, *, pairs: int) -> Float[Tensor, "m P"]:
 
 
 def take_step(
-    task: Task, labels: Float[Tensor, "m P"], *, method: str, separate: bool = False, shared: bool = True
+    task: Task,
+    labels: Float[Tensor, "m P"],
+    *,
+    method: str,
+    gradients: Callable[..., Jacobian] = objective_jacobian,
+    shared: bool = True,
 ) -> Float[Tensor, " m"]:
     """Take one optimizer step with equal weights, all pairs in one pass, and return the objectives' losses before it.
 
-    Rows, forward pass, gradients, Gramian, coefficients, combination, norm clip and AdamW, as in `training.loop`. With
-    `separate`, one backward pass per objective; without `shared`, each response in a row of its own: what it is compared with.
+    Rows, forward pass, gradients, Gramian, coefficients, combination, norm clip and AdamW, as in `training.loop`. What it is
+    compared with: other `gradients`, called as `objective_jacobian` is; or, without `shared`, each response in a row of its own.
     """
     policy, config = task.policy, task.config
     margins = task.references[:, 0] - task.references[:, 1]
     batch = make_batch(task.pairs, labels, margins, torch.arange(len(task.pairs)), shared=shared)
     counts = judged(labels)
-    jacobian = objective_jacobian(policy, batch, beta=config.beta, judged=counts, objectives=policy.heads, separate=separate)
+    jacobian = gradients(policy, batch, beta=config.beta, judged=counts, objectives=policy.heads)
     found = on_host(jacobian)
     weights = torch.full((len(labels),), 1 / len(labels), dtype=torch.float64)
     chosen = methods.resolve(method)
