@@ -6,27 +6,35 @@ Zen 5 with two cores: 219 against 480 GFLOP/s at 872 x 576 x 576, and from some 
 faster at every shape. Imports: torch, `shapes`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from paretokit.shapes import Float, Tensor
 
-__all__ = ["Quick", "is_quick", "product"]
+__all__ = ["is_quick", "linear", "product", "suits"]
 
 FEWEST = 2**21  # multiplications below which starting oneDNN takes longer than it saves
-_plain = torch.nn.functional.linear
 
 
 def is_quick() -> bool:
     """Return whether this processor and this torch have the faster products at all."""
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return wide and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return _HAS and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
+_HAS = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 _QUICK = is_quick()
+
+
+def suits(inputs: Float[Tensor, "... i"], weight: Float[Tensor, "o i"]) -> bool:
+    """Return whether oneDNN takes this product, and is worth its while."""
+    return (
+        _QUICK
+        and inputs.is_cpu
+        and inputs.dtype == weight.dtype == torch.float32
+        and inputs.numel() * weight.shape[0] >= FEWEST
+        and 0 not in inputs.stride()
+    )
 
 
 def product(
@@ -37,29 +45,22 @@ def product(
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[11.]])
     """
-    if not _suits(inputs, weight):
-        return _plain(inputs, weight, bias)
+    if not suits(inputs, weight):
+        return torch.nn.functional.linear(inputs, weight, bias)
     return torch.ops.mkldnn._linear_pointwise.default(inputs, weight, bias, "none", [], "")
 
 
-class Quick(TorchFunctionMode):
-    """The context in which linear layers, whoever calls them, are such products; differentiable once.
+def linear(
+    inputs: Float[Tensor, "... i"], weight: Float[Tensor, "o i"], *, bias: Float[Tensor, " o"] | None = None
+) -> Float[Tensor, "... o"]:
+    """Return `product`, differentiable once.
 
-    >>> with Quick():
-    ...     torch.nn.functional.linear(torch.ones(1, 2), torch.ones(1, 2))
+    >>> linear(torch.ones(1, 2), torch.ones(1, 2))
     tensor([[2.]])
     """
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Take the place of torch's linear layer, and of nothing else."""
-        if func is not _plain or kwargs or not _suits(*args[:2]) or torch.is_autocast_enabled("cpu"):
-            return func(*args, **(kwargs or {}))
-        inputs, weight, bias = (*args, None)[:3]
-        if not torch.is_grad_enabled():
-            return product(inputs, weight, bias=bias)
-        return _Product.apply(inputs, weight, bias)
+    if not torch.is_grad_enabled():
+        return product(inputs, weight, bias=bias)
+    return _Product.apply(inputs, weight, bias)
 
 
 class _Product(torch.autograd.Function):
@@ -80,13 +81,3 @@ class _Product(torch.autograd.Function):
             product(flat.T, inputs.flatten(0, -2).T) if to_weight else None,
             flat.sum(dim=0) if to_bias else None,
         )
-
-
-def _suits(inputs: Tensor, weight: Tensor) -> bool:
-    return (
-        _QUICK
-        and inputs.is_cpu
-        and inputs.dtype == weight.dtype == torch.float32
-        and inputs.numel() * weight.shape[0] >= FEWEST
-        and 0 not in inputs.stride()
-    )

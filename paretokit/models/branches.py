@@ -113,8 +113,9 @@ class _Branch(torch.autograd.Function):
         thin = product(read, down) * scale  # here, where it is thin
         ctx.save_for_backward(weight, read, thin, down, up)
         ctx.like, ctx.scale, ctx.at = inputs.dtype, scale, at
-        if weight is None:
+        if base is not None:
             return _plus(base, thin, up.T)
+        assert weight is not None, "given in place of base"
         return _plus(product(inputs, weight, bias=bias), thin, up.T, fresh=True)
 
     @staticmethod
@@ -123,7 +124,7 @@ class _Branch(torch.autograd.Function):
         (gradient,) = gradients
         weight, read, thin, down, up = ctx.saved_tensors
         flat = gradient.flatten(0, -2).to(thin.dtype)
-        back = (flat @ up.to(thin.dtype)) * ctx.scale
+        back = product(flat, up.to(thin.dtype).T) * ctx.scale
         onward = None
         if ctx.needs_input_grad[3]:
             if weight is None:
@@ -133,7 +134,7 @@ class _Branch(torch.autograd.Function):
         at_down = back.to(down.dtype), read.flatten(0, -2)
         at_up = flat.to(up.dtype), thin.flatten(0, -2).to(up.dtype)
         if ctx.at is None:
-            found = tuple(out.T @ read for out, read in (at_down, at_up))
+            found = product(at_down[0].T, at_down[1].T), product(at_up[1].T, at_up[0].T).T.contiguous()
         else:
             made, slopes = ctx.at()
             found = None, None, *(contract(out, read, made, slopes) for out, read in (at_down, at_up))
@@ -143,9 +144,12 @@ class _Branch(torch.autograd.Function):
 
 
 def _plus(base: Tensor, thin: Tensor, wide: Tensor, *, fresh: bool = False) -> Tensor:
-    """base + thin wide, in the precision of base; a `fresh` base may be written over."""
+    """base + thin wide, rounded once to the precision of base; a `fresh` base is written over."""
     flat, left, right = base.flatten(0, -2), thin.flatten(0, -2), wide.to(thin.dtype)
-    if fresh and flat.dtype == left.dtype:
+    if not fresh:
+        return torch.addmm(flat.to(left.dtype), left, right).view(base.shape).to(base.dtype)
+    if flat.dtype == left.dtype:
         flat.addmm_(left, right)
-        return base
-    return torch.addmm(flat.to(left.dtype), left, right).view(base.shape).to(base.dtype)
+    else:
+        flat.add_(product(left, right.T))
+    return base

@@ -95,10 +95,11 @@ class Prefix:
         if apart:
             self._check_window(seen)
         device = self.model.device
+        mask = seen.long().to(device) if apart else additive(_visible(seen, owner).to(device), self.model.dtype)
         with quick(self.model, positions=ids.numel()):
             output = self.model(
                 input_ids=ids.to(device),
-                attention_mask=seen.long().to(device) if apart else additive(_visible(seen, owner).to(device), self.model.dtype),
+                attention_mask=mask,
                 position_ids=position.to(device),
                 past_key_values=self.cache,
                 use_cache=True,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models.base import Base
-from paretokit.models.compute import Compute, attending, checkpointed, quick, repeatable
+from paretokit.models.compute import Compute, checkpointed, kernels, repeatable
 from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
 from paretokit.rows import Rows, additive, alike, pad_rows, visible
 from paretokit.shapes import Float, Float64, Int, Tensor
@@ -122,9 +122,8 @@ class Reader:
                 stack.enter_context(torch.autocast(device.type, dtype=how.dtype))
             if how.checkpointing and torch.is_grad_enabled():
                 stack.enter_context(checkpointed(run))
-            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in these contexts
-                stack.enter_context(attending(device, how.dtype or model.dtype, width=rows.input_ids.shape[1]))
-                stack.enter_context(quick(model, positions=rows.input_ids.numel()))
+            elif how.compiler is None:  # a second forward pass, or a compiled one, would not be in this context
+                stack.enter_context(kernels(model, how, rows=rows.input_ids))
             if how.compiler is not None and model is self.model:
                 stack.enter_context(repeatable(how))
                 if how.compiler not in self._compiled:

@@ -5,7 +5,7 @@ the output's gradient and the module's input, contracts them with the slopes of 
 keeps neither. What it makes is handed to autograd as the gradient of a placeholder [m, *shape], so that weights which are
 used several times, tied ones among them, add up by themselves, and checkpointed layers work, whose inputs come from the
 second forward pass. Whether all uses of all weights are seen is not looked up but measured once for a model (`probe`).
-Imports: torch, peft and transformers (their layers), `maths.contraction`, `branches`, `projection`.
+Imports: torch, peft and transformers (their layers), `maths.contraction`, `branches`, `compute`, `projection`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from paretokit.maths.contraction import Layout, Slopes, contract, contract_embedding, contract_vectors, layout, slopes_at
 from paretokit.maths.heads import vocabulary_blocks
 from paretokit.models import branches
+from paretokit.models.compute import out_of_memory
 from paretokit.models.projection import Scorer
 from paretokit.rows import Rows, shared_rows
 from paretokit.shapes import Float, Tensor
@@ -262,7 +263,9 @@ def _any_module(
     if all(weight.shape == given.shape[-1:] for weight in own.values()):
         try:
             parts = _local(module, {name: weight.expand(given.shape) for name, weight in own.items()}, inputs, gradient)
-        except RuntimeError:  # it wants weights of their own shape
+        except RuntimeError as error:  # it wants weights of their own shape
+            if out_of_memory(error):
+                raise
             parts = None
         if parts is not None:
             flat = {name: part.movedim(axis, 1).flatten(0, 1) for name, part in parts.items()}

@@ -115,6 +115,8 @@ CALLS = {
     ),
     "products.is_quick": assert_pure,
     "products.product": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), bias=POINTS[:, 0].clone()),
+    "products.linear": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone(), bias=POINTS[:, 0].clone()),
+    "products.suits": lambda f: assert_pure(f, POINTS.clone(), POINTS.clone()),
     "proportions.wilson": lambda f: assert_pure(f, 0.5, 8, level=0.9),
     "raco.cagrad_coefficients": lambda f: assert_pure(f, GRAM.clone(), WEIGHTS.clone(), c=0.5),
     "raco.clip": lambda f: assert_pure(f, WEIGHTS.flip(0), WEIGHTS.clone()),

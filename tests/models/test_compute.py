@@ -9,8 +9,10 @@ from support.training_cases import LABELS, assert_same_rows, token_batch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from paretokit.errors import ModelError
+from paretokit.maths import products
 from paretokit.maths.losses import judged
-from paretokit.models.compute import Compute, checkpointed, out_of_memory, repeatable
+from paretokit.models import compute
+from paretokit.models.compute import Compute, checkpointed, kernels, out_of_memory, quick, repeatable
 from paretokit.models.policy import Policy
 from paretokit.models.tiny import FAMILIES, random_policy
 from paretokit.rows import pad_rows
@@ -191,3 +193,77 @@ def test_the_error_that_the_cpu_raises_is_recognised():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**50, dtype=torch.float64)
     assert out_of_memory(error.value)
+
+
+WIDE = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+
+
+def taken_by(policy, monkeypatch, *, pairs=8) -> set[str]:
+    """Which of our ways a policy computes by, forward and back, and that this changes nothing but rounding."""
+    seen = set()
+    for name in ("linear", "attend"):
+        plain = getattr(compute, name)
+        monkeypatch.setattr(compute, name, lambda *given, _n=name, _f=plain, **how: seen.add(_n) or _f(*given, **how))
+    rows = pad_rows([[5, 6, 7, 8]] * pairs, [[9, 10, 11, 12]] * pairs)
+
+    def gradients():
+        logps = policy.token_logps(rows)
+        return [logps.detach(), *torch.autograd.grad(logps.sum(), list(policy.trainable.values()))]
+
+    found = gradients()
+    ways = set(seen)
+    with monkeypatch.context() as patch:
+        patch.setattr(compute, "_WIDE", 10**9)  # no model is wide
+        seen.clear()
+        expected = gradients()
+        assert seen == set()
+    noise = 0.05 if policy.model.dtype == torch.bfloat16 else 1e-5  # what two ways of rounding to 8 bits make of a gradient
+    for one, other in zip(found, expected, strict=True):
+        assert float((one - other).norm()) <= noise * float(other.norm())
+    return ways
+
+
+@pytest.mark.parametrize(
+    ("dtype", "config", "how", "ways"),
+    [
+        (torch.float32, WIDE, Compute(), {"linear"}),
+        (torch.float32, {}, Compute(), set()),
+        (torch.bfloat16, WIDE, Compute(), {"attend"}),
+        (torch.bfloat16, {}, Compute(), set()),
+        (torch.float32, WIDE, Compute(autocast="bfloat16"), set()),
+        (torch.float64, WIDE, Compute(), set()),
+    ],
+)
+def test_wide_models_compute_by_the_faster_ways_and_by_nothing_else(dtype, config, how, ways, monkeypatch):
+    monkeypatch.setattr(products, "_QUICK", products._HAS)
+    monkeypatch.setattr(compute, "is_quick", lambda: products._HAS)
+    monkeypatch.setattr(products, "FEWEST", 1)
+    policy = disturb(random_policy(dtype=dtype, **config))
+    policy.compute = how
+    assert taken_by(policy, monkeypatch) == (ways if products._HAS else ways - {"linear"})
+
+
+def test_long_rows_in_half_precision_are_torchs():
+    policy = random_policy(dtype=torch.bfloat16, **WIDE)
+    long = torch.zeros(1, 257, dtype=torch.int64)
+    assert type(kernels(policy.model, Compute(), rows=long[:, 1:])).__name__ == "_Instead"
+    assert type(kernels(policy.model, Compute(), rows=long)).__name__ == "nullcontext"
+
+
+def test_few_positions_are_torchs(monkeypatch):
+    monkeypatch.setattr(compute, "is_quick", lambda: True)
+    model = random_policy(**WIDE).model
+    assert type(quick(model, positions=32)).__name__ == "_Instead"
+    assert type(quick(model, positions=31)).__name__ == "nullcontext"
+
+
+def test_the_faster_ways_end_with_their_context(monkeypatch):
+    monkeypatch.setattr(compute, "is_quick", lambda: True)
+    model, linear = random_policy(**WIDE).model, mock.Mock(return_value=None)
+    monkeypatch.setattr(compute, "linear", linear)
+    monkeypatch.setattr(compute, "suits", lambda inputs, weight: True)
+    one = torch.ones(2, 2)
+    with quick(model, positions=10**6):
+        torch.nn.functional.linear(one, one)
+    torch.nn.functional.linear(one, one)
+    assert linear.call_count == 1

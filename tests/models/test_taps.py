@@ -229,6 +229,14 @@ def test_a_norm_that_refuses_weights_of_another_shape_has_a_pass_per_objective(n
         assert passes.count(plain) == 4  # of the other four norms, one each
 
 
+def test_memory_that_runs_out_is_not_taken_for_a_refusal():
+    policy = policy_of("qwen2")
+    assert policy.coverage.exact
+    full = mock.patch.object(taps, "_local", side_effect=torch.OutOfMemoryError("planted"))
+    with full, pytest.raises(torch.OutOfMemoryError, match="planted"):
+        rows(policy)
+
+
 def test_weights_that_are_mixed_before_they_multiply_are_noticed():
     with wide():
         policy = policy_of("qwen2")

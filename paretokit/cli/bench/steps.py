@@ -113,8 +113,8 @@ def take_step(
 ) -> Float[Tensor, " m"]:
     """Take one optimizer step with equal weights, all pairs in one pass, and return the objectives' losses before it.
 
-    Rows, forward pass, gradients, Gramian, coefficients, combination, norm clip and AdamW, as in `training.loop`. What it is
-    compared with: other `gradients`, called as `objective_jacobian` is; or, without `shared`, each response in a row of its own.
+    Rows, forward pass, gradients, Gramian, coefficients, combination, norm clip and AdamW, as in `training.loop`. What it
+    is compared with: other `gradients`, called as `objective_jacobian` is; or, without `shared`, each response in its own row.
     """
     policy, config = task.policy, task.config
     margins = task.references[:, 0] - task.references[:, 1]
