@@ -3,13 +3,14 @@
 On a CPU torch multiplies float32 matrices with Intel's MKL, which on processors of other makers keeps to 256-bit
 instructions; oneDNN, which torch uses for half precision, does not, and does the same sums in the same precision. On a
 Zen 5 with two cores: 219 against 480 GFLOP/s at 872 x 576 x 576, and from some two million multiplications on it was the
-faster at every shape. Imports: torch, `shapes`.
+faster at every shape; on a Xeon the two are equal, and torch keeps to MKL. Imports: torch, `processor`, `shapes`.
 """
 
 from typing import Any
 
 import torch
 
+from paretokit.processor import processor
 from paretokit.shapes import Float, Tensor
 
 __all__ = ["is_quick", "linear", "product", "suits"]
@@ -19,7 +20,7 @@ FEWEST = 2**21  # multiplications below which starting oneDNN takes longer than 
 
 def is_quick() -> bool:
     """Return whether this processor and this torch have the faster products at all."""
-    return _HAS and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return _HAS and torch.backends.cpu.get_cpu_capability() == "AVX512" and "Intel" not in processor()
 
 
 _HAS = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

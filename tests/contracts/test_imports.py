@@ -21,7 +21,7 @@ FLOORS = {  # floor -> paretokit modules it may import, besides itself and the g
     "view": {"maths", "models", "preferences", "training", "decoding", "experiments"},
     "cli": {"maths", "models", "preferences", "training", "decoding", "experiments", "view"},
 }
-GROUND = {"cache", "errors", "prompts", "resources", "rows", "shapes", "texts"}
+GROUND = {"cache", "errors", "processor", "prompts", "resources", "rows", "shapes", "texts"}
 THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "ground": {"jaxtyping", "torch", "platformdirs"},
     "maths": {"torch", "moocore", "numpy"},

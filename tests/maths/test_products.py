@@ -126,7 +126,16 @@ def test_a_processor_without_wide_instructions_keeps_to_torch(monkeypatch):
     assert torch.equal(product(inputs, weight), plain(inputs, weight))
 
 
-@pytest.mark.parametrize(("capability", "quick"), [("AVX2", False), ("AVX512", HAS_IT), ("DEFAULT", False)])
-def test_what_a_processor_must_have(capability, quick, monkeypatch):
+@pytest.mark.parametrize(
+    ("capability", "name", "quick"),
+    [
+        ("AVX2", "AMD EPYC", False),
+        ("AVX512", "AMD EPYC", HAS_IT),
+        ("AVX512", "Intel(R) Xeon(R) Processor", False),
+        ("DEFAULT", "Apple M4", False),
+    ],
+)
+def test_what_a_processor_must_have(capability, name, quick, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(products, "processor", lambda: name)
     assert products.is_quick() is quick

@@ -1,17 +1,16 @@
 """What was measured, as a table for people, as JSON, and as the table of the README. Imports: torch; rich on use."""
 
 import os
-import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
 from paretokit.cli.bench.timing import Paired, Ratio
 from paretokit.experiments.spec import versions
+from paretokit.processor import processor
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,7 +96,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     found = {**versions(), **{name: _version(name) for name in ("trl", "torchjd")}}
     return {
         "device": device.type if device.type != "cuda" else torch.cuda.get_device_name(device),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -166,12 +165,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _cpu() -> str:
-    listed = Path("/proc/cpuinfo")
-    if listed.exists():
-        for line in listed.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
