@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from paretokit.maths.products import product
+from paretokit.maths.products import product, suits
 from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["Layout", "Piece", "Slopes", "contract", "contract_embedding", "contract_vectors", "layout", "slopes_at"]
@@ -205,10 +205,10 @@ def _by_piece(
                 pair = made.owner[made.order[part]]
                 weights = (slopes.by_pair[piece.lead] / slopes.scales[piece.lead])[pair].to(left.dtype)[:, None]
                 left, right = (weights * left, right) if shape[0] <= shape[1] else (left, weights * right)
-            if len(left) < _COPIED:
-                torch.mm(left.T, right, out=place)
-            else:
+            if len(left) >= _COPIED and suits(left.T, right.T):
                 place.copy_(product(left.T, right.T))
+            else:
+                torch.mm(left.T, right, out=place)
         found.addmm_(mixture[:, first : first + at_once], products.flatten(1))
     return found.view(-1, *shape)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from paretokit.maths.logps import wide
-from paretokit.maths.products import product
+from paretokit.maths.products import linear, product
 from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["Head", "logits_of", "projected", "projected_logps", "vocabulary_blocks"]
@@ -155,7 +155,7 @@ def _add_to_head(found: list[Tensor | None], cotangent: Float[Tensor, "n V"], ro
 
 def _logits(hidden: Float[Tensor, "n D"], head: Head) -> tuple[Float[Tensor, "n V"], Float[Tensor, "n V"] | None]:
     """The logits, in float32 or better and free to be written over, and the slope of the cap where there is one."""
-    raw = product(hidden, head.weight, bias=head.bias)
+    raw = linear(hidden, head.weight, bias=head.bias)
     if head.up is not None and head.down is not None:
         raw = torch.addmm(raw, hidden @ head.down.T, head.up.T)
     logits = raw.to(wide(raw.dtype))

@@ -54,14 +54,14 @@ def product(
 def linear(
     inputs: Float[Tensor, "... i"], weight: Float[Tensor, "o i"], *, bias: Float[Tensor, " o"] | None = None
 ) -> Float[Tensor, "... o"]:
-    """Return `product`, differentiable once.
+    """Return `product`, differentiable; where oneDNN takes it, once.
 
     >>> linear(torch.ones(1, 2), torch.ones(1, 2))
     tensor([[2.]])
     """
-    if not torch.is_grad_enabled():
-        return product(inputs, weight, bias=bias)
-    return _Product.apply(inputs, weight, bias)
+    if torch.is_grad_enabled() and suits(inputs, weight):
+        return _Product.apply(inputs, weight, bias)
+    return product(inputs, weight, bias=bias)
 
 
 class _Product(torch.autograd.Function):

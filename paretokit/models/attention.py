@@ -17,14 +17,17 @@ __all__ = ["attend", "attends"]
 
 
 def attends(queries: Tensor, keys: Tensor, values: Tensor, *, attn_mask: Tensor | None = None, **how: Any) -> bool:
-    """Return whether a call of torch's `scaled_dot_product_attention` asks for what `attend` does: a mask that is added, or
-    the causal one; no dropout, and as many keys as queries."""
+    """Return whether a call of torch's `scaled_dot_product_attention` asks for what `attend` does: a mask that is added, the
+    same for all heads, or the causal one; no dropout, and as many keys as queries."""
     if queries.ndim != 4 or keys.shape != values.shape or queries.shape[2:] != keys.shape[2:] or how.get("dropout_p"):
         return False
     if queries.shape[1] != keys.shape[1] and not (how.get("enable_gqa") and queries.shape[1] % keys.shape[1] == 0):
         return False
     causal = bool(how.get("is_causal"))
-    return causal if attn_mask is None else attn_mask.is_floating_point() and attn_mask.ndim == 4 and not causal
+    if attn_mask is None:
+        return causal
+    alike = attn_mask.ndim == 4 and attn_mask.shape[1] == 1  # for all heads
+    return alike and attn_mask.is_floating_point() and not attn_mask.requires_grad and not causal
 
 
 def attend(

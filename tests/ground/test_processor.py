@@ -5,9 +5,7 @@ from paretokit import processor
 
 def test_the_name_in_the_systems_list(tmp_path, monkeypatch):
     listed = tmp_path / "cpuinfo"
-    listed.write_text(
-        "processor\t: 0\nmodel name\t: AMD EPYC: 2\nprocessor\t: 1\nmodel name\t: other\n", encoding="utf-8"
-    )
+    listed.write_text("processor\t: 0\nmodel name\t: AMD EPYC: 2\nprocessor\t: 1\nmodel name\t: other\n", encoding="utf-8")
     monkeypatch.setattr(processor, "_LISTED", listed)
     assert processor.processor() == "AMD EPYC: 2"
 

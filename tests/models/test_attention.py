@@ -81,6 +81,8 @@ def test_what_it_does_not_do_is_left_to_torch():
     assert not attends(queries, keys, values)  # everything is seen: nothing that a language model asks for
     assert not attends(queries, keys, values, attn_mask=mask == 0)
     assert not attends(queries, keys, values, attn_mask=mask, is_causal=True)
+    assert not attends(queries, keys, values, attn_mask=mask.repeat(1, 2, 1, 1))
+    assert not attends(queries, keys, values, attn_mask=mask.clone().requires_grad_())
     assert not attends(queries, keys, values, attn_mask=mask, dropout_p=0.1)
     assert not attends(queries, keys[:, :1], values[:, :1], attn_mask=mask)
     assert attends(queries, keys[:, :1], values[:, :1], attn_mask=mask, enable_gqa=True)
