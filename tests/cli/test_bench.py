@@ -169,7 +169,9 @@ def test_both_sides_of_the_dpo_bench_do_the_same_work(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [{"gradients": benches._our_passes}, {"gradients": baselines.passes_of_peft}, {"shared": False}], ids=str
+    "how",
+    [{"gradients": benches._our_passes}, {"gradients": baselines.passes_of_peft}, {"shared": False}],
+    ids=["our passes", "peft's passes", "rows apart"],
 )
 def test_what_a_step_is_compared_with_takes_the_same_step(how):
     sizes = steps.Sizes(pairs=4, prompt=6, response=3)
