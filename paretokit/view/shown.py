@@ -45,7 +45,7 @@ class Shown:
     @property
     def texts(self) -> Texts | None:
         """The answers that were sampled last."""
-        return self.screen.texts
+        return self.session.answers.told[1]
 
     @property
     def written(self) -> GuidedGeneration | None:

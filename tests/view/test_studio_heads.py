@@ -20,6 +20,7 @@ from paretokit.view import answers, work
 from paretokit.view.heads import weightings
 from paretokit.view.jobs import ENDED
 from paretokit.view.live_front import PARTS
+from paretokit.view.screen import Screen
 from paretokit.view.studio import Studio
 
 CONFIG = pk.TrainConfig(steps=6, pairs_per_step=8, learning_rate=1e-2, max_length=160, threads=1)
@@ -487,6 +488,21 @@ def test_a_second_studio_says_what_the_first_one_said(opened):
     again.train(weights=FIRST).result()  # one that is done is returned
     assert len(again.runs) == 2
     assert alert(again) == ""
+
+
+def test_what_was_decoded_is_there_before_it_is_drawn(opened, monkeypatch):
+    may_draw, plain = threading.Event(), Screen.draw
+    may_draw.set()
+    monkeypatch.setattr(Screen, "draw", lambda screen, events: may_draw.wait(LONG) and plain(screen, events))
+    studio = opened()
+    studio.wait(LONG)
+    may_draw.clear()
+    try:
+        studio.decode(weights=(0.2, 0.8))
+        assert studio.texts.weights == (0.2, 0.8)
+        assert studio.screen.texts is None or studio.screen.texts.weights != (0.2, 0.8)
+    finally:
+        may_draw.set()
 
 
 def test_runs_of_the_other_kind_of_policy_are_seen_and_not_decoded(opened):
