@@ -71,7 +71,14 @@ def full(settings: Settings) -> Iterator[Row]:
     made = task(settings.name, sizes, adapter="full", device=settings.device)
     for count, goal in ((2, 1.2), (4, 2), (8, 3)):
         yield _beside_passes(
-            "full", settings, made, count, goal=Goal("faster", goal), sizes=sizes, gradients=_our_passes, kind="full"
+            "full",
+            settings,
+            made,
+            count,
+            goal=Goal("faster", goal),
+            sizes=sizes,
+            gradients=baselines.passes_of_peft,
+            kind="full",
         )
 
 
