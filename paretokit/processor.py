@@ -1,6 +1,7 @@
 """What this machine's processor calls itself. Imports: the standard library."""
 
 import platform
+from functools import cache
 from pathlib import Path
 
 __all__ = ["processor"]
@@ -14,8 +15,14 @@ def processor() -> str:
     >>> processor() != ""
     True
     """
-    if _LISTED.exists():
-        for line in _LISTED.read_text(encoding="utf-8").splitlines():
+    return _named(_LISTED) or platform.processor() or platform.machine()
+
+
+@cache
+def _named(listed: Path) -> str:
+    """The name in the system's list, which is read once: it is asked for at every decoded token."""
+    if listed.exists():
+        for line in listed.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return ""

@@ -170,7 +170,7 @@ def _beside_passes(
     kind: str = "LoRA",
 ) -> Row:
     what = f"RACO step, m = {count}, {settings.title}, {kind}"
-    against = f"{count} backward passes, " + ("our products" if gradients is _our_passes else "peft and autograd")
+    against = f"{count} backward passes, " + ("our products" if gradients is _our_passes else "plain autograd")
     theirs = _step(settings, made, count, method="raco", gradients=gradients)
     found = settings.compare(what, _step(settings, made, count, method="raco"), theirs)
     return Row(name, what, against, goal, found, "s", str(sizes), settings.comparable)
