@@ -7,20 +7,22 @@ is to sum these products with the objectives' slopes, in the cheapest of three w
 Imports: torch, `shapes`. Source: RACO (arXiv 2602.02495); how one backward pass serves all objectives is our own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
 
-from paretokit.maths.products import product, suits
+from paretokit.maths.products import product
 from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["Layout", "Piece", "Slopes", "contract", "contract_embedding", "contract_vectors", "layout", "slopes_at"]
 
 MOVED = 20  # multiplications and additions in the time in which one number is written or read: about that of a CPU
 _AT_ONCE = 2**25  # numbers of products that exist at a time
-_COPIED = 128  # positions of a piece from which on a faster product is worth putting in its place afterwards
+_LARGE, _FEW = 2**16, 12  # numbers of a product, and objectives, for which a CPU adds products faster than it multiplies them
+_ADDED = 12  # multiplications and additions in the time in which a number of a product is added to an objective's sum
+_HELD = 2**20  # numbers of a product that a CPU's caches hold beside those that it is added to
 
 
 class Layout(NamedTuple):
@@ -148,12 +150,13 @@ def contract(
     """
     (positions, out), read, count = gradients.shape, inputs.shape[1], slopes.by_pair.shape[0]
     area = out * read
+    mixing = area * (_ADDED * count if _is_added(gradients, count, area) else 2 * MOVED)
     costs = [
         (count * positions * (area + 2 * MOVED * min(out, read)), 0),
-        (made.worked * area + 2 * MOVED * (len(made.pieces) * area + made.order.shape[0] * (out + read)), 1),
+        (made.worked * area + len(made.pieces) * mixing + 3 * MOVED * made.order.shape[0] * (out + read), 1),
     ]
     if made.rows is not None:
-        costs.append((positions * area + 2 * MOVED * made.rows.shape[0] * area, 2))
+        costs.append((positions * area + made.rows.shape[0] * mixing, 2))
     return (_by_objective, _by_piece, _by_row)[min(costs)[1]](gradients, inputs, made, slopes)
 
 
@@ -191,24 +194,27 @@ def _by_piece(
     gradients: Float[Tensor, "N out"], inputs: Float[Tensor, "N in"], made: Layout, slopes: Slopes
 ) -> Float[Tensor, "m out in"]:
     ordered, read = gradients[made.order], inputs[made.order]
-    shape = (gradients.shape[1], inputs.shape[1])
-    found = gradients.new_zeros(len(slopes.by_pair), shape[0] * shape[1])
-    mixture = slopes.mixture.to(gradients.dtype)
-    at_once = max(1, _AT_ONCE // found.shape[1])
+
+    def factors(piece: Piece) -> tuple[Tensor, Tensor]:
+        part = slice(piece.start, piece.stop)
+        left, right = ordered[part], read[part]
+        if piece.lead is None:
+            return left, right
+        pair = made.owner[made.order[part]]
+        weights = (slopes.by_pair[piece.lead] / slopes.scales[piece.lead])[pair].to(left.dtype)[:, None]
+        return (weights * left, right) if left.shape[1] <= right.shape[1] else (left, weights * right)
+
+    shape, mixture = (gradients.shape[1], inputs.shape[1]), slopes.mixture.to(gradients.dtype)
+    count, area = len(mixture), shape[0] * shape[1]
+    if _is_added(gradients, count, area):
+        return _added(map(factors, made.pieces), mixture, shape)
+    found = gradients.new_zeros(count, area)
+    at_once = max(1, _AT_ONCE // area)
     for first in range(0, len(made.pieces), at_once):
         pieces = made.pieces[first : first + at_once]
         products = gradients.new_empty(len(pieces), *shape)
-        for place, piece in zip(products, pieces, strict=True):
-            part = slice(piece.start, piece.stop)
-            left, right = ordered[part], read[part]
-            if piece.lead is not None:
-                pair = made.owner[made.order[part]]
-                weights = (slopes.by_pair[piece.lead] / slopes.scales[piece.lead])[pair].to(left.dtype)[:, None]
-                left, right = (weights * left, right) if shape[0] <= shape[1] else (left, weights * right)
-            if len(left) >= _COPIED and suits(left.T, right.T):
-                place.copy_(product(left.T, right.T))
-            else:
-                torch.mm(left.T, right, out=place)
+        for place, (left, right) in zip(products, map(factors, pieces), strict=True):
+            torch.mm(left.T, right, out=place)
         found.addmm_(mixture[:, first : first + at_once], products.flatten(1))
     return found.view(-1, *shape)
 
@@ -218,14 +224,42 @@ def _by_row(
 ) -> Float[Tensor, "m out in"]:
     assert made.rows is not None, "asked for with rows of one pair each"
     left, right = (part.view(len(made.rows), -1, part.shape[1]) for part in (gradients, inputs))
-    mixture = slopes.by_pair[:, made.rows].to(gradients.dtype)
-    area = left.shape[2] * right.shape[2]
+    shape, mixture = (left.shape[2], right.shape[2]), slopes.by_pair[:, made.rows].to(gradients.dtype)
+    count, area = len(mixture), shape[0] * shape[1]
+    if _is_added(gradients, count, area):
+        return _added(zip(left, right, strict=True), mixture, shape)
     at_once = max(1, _AT_ONCE // area)
     if at_once >= len(made.rows):
         found = mixture @ torch.bmm(left.mT, right).flatten(1)
     else:
-        found = gradients.new_zeros(len(mixture), area)
+        found = gradients.new_zeros(count, area)
         for first in range(0, len(made.rows), at_once):
             rows = slice(first, first + at_once)
             found.addmm_(mixture[:, rows], torch.bmm(left[rows].mT, right[rows]).flatten(1))
-    return found.view(-1, left.shape[2], right.shape[2])
+    return found.view(-1, *shape)
+
+
+def _is_added(gradients: Tensor, count: int, area: int) -> bool:
+    """Whether `_added` is the faster way to mix: on a CPU, where products are large and objectives few; not in half precision,
+    which would round every sum on the way."""
+    return gradients.is_cpu and gradients.dtype.itemsize >= 4 and area >= _LARGE and count <= _FEW
+
+
+def _added(
+    factors: Iterable[tuple[Float[Tensor, "n out"], Float[Tensor, "n in"]]],
+    mixture: Float[Tensor, "m K"],
+    shape: tuple[int, int],
+) -> Float[Tensor, "m out in"]:
+    """sum_k mixture_ik left_k' right_k: block by block, so that a product and what it is added to stay in a cache."""
+    found = mixture.new_zeros(len(mixture), *shape)
+    weighted = list(zip(factors, mixture.T.tolist(), strict=True))
+    size = max(1, _HELD // shape[1])
+    for start in range(0, shape[0], size):
+        block = slice(start, start + size)
+        totals = found[:, block].unbind()
+        for (left, right), weights in weighted:
+            each = product(left[:, block].contiguous().T, right.T)  # a block of columns is turned slowly, a whole fast
+            for total, weight in zip(totals, weights, strict=True):
+                if weight:
+                    total.add_(each, alpha=weight)
+    return found

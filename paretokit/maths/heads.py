@@ -17,6 +17,7 @@ from paretokit.shapes import Float, Int, Tensor
 __all__ = ["Head", "logits_of", "projected", "projected_logps", "vocabulary_blocks"]
 
 _AT_ONCE = 2**24  # logits that exist at a time
+_HELD = 2**22  # logits that a CPU's caches hold
 
 
 class Head(NamedTuple):
@@ -91,7 +92,7 @@ def vocabulary_blocks(
     >>> block, part
     (slice(0, 2, None), tensor([[-0.2689,  0.2689]]))
     """
-    size = max(1, _AT_ONCE // max(1, len(hidden)))
+    size = max(1, (_HELD if hidden.is_cpu else _AT_ONCE) // max(1, len(hidden)))
     for start in range(0, len(head.weight), size):
         block = slice(start, min(start + size, len(head.weight)))
         logits, bend = _logits(hidden, head.rows(block))

@@ -1,5 +1,7 @@
 """One backward pass for m objectives: products of gradients and inputs, summed with every objective's slopes."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -63,13 +65,14 @@ def test_slow_twin(given_case):
     assert_close(contract(given_case.gradients, given_case.inputs, made, slopes), expected, tolerance=1e-12)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "large"), [*((way, 2**16) for way in WAYS), ("_by_piece", 1), ("_by_row", 1)])
 @quick
 @given(cases)
-def test_each_way_equals_the_slow_twin(way, given_case):
+def test_each_way_equals_the_slow_twin(way, large, given_case):
     made, slopes = given_case.at()
     if way != "_by_row" or made.rows is not None:
-        found = getattr(contraction, way)(given_case.gradients, given_case.inputs, made, slopes)
+        with patch.object(contraction, "_LARGE", large):  # 1: each product is added at once, and none kept to be mixed
+            found = getattr(contraction, way)(given_case.gradients, given_case.inputs, made, slopes)
         expected = contract_twin(given_case.gradients, given_case.inputs, given_case.owner, given_case.slopes)
         assert_close(found, expected, tolerance=1e-12)
 
@@ -303,15 +306,32 @@ def test_equal_objectives_get_equal_rows():
         assert_close(first, third, tolerance=1e-14)
 
 
-@pytest.mark.parametrize("at_once", [1, 2 * 3 * 4])
+@pytest.mark.parametrize(
+    "sizes", [{"_AT_ONCE": 1}, {"_AT_ONCE": 2 * 3 * 4}, {"_HELD": 1, "_LARGE": 1}, {"_HELD": 8, "_LARGE": 1}]
+)
 @pytest.mark.parametrize("agreement", LABELS)
 @pytest.mark.parametrize("way", ["_by_piece", "_by_row"])
-def test_chunks_change_nothing(monkeypatch, at_once, agreement, way):
+def test_chunks_change_nothing(monkeypatch, sizes, agreement, way):
     given_case = case(seed=5, m=3, pairs=6, kind="rows of one", agreement=agreement, out=3, width=4)
     made, slopes = given_case.at()
     whole = getattr(contraction, way)(given_case.gradients, given_case.inputs, made, slopes)
-    monkeypatch.setattr(contraction, "_AT_ONCE", at_once)
+    for name, size in sizes.items():
+        monkeypatch.setattr(contraction, name, size)
     assert_close(getattr(contraction, way)(given_case.gradients, given_case.inputs, made, slopes), whole, tolerance=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("count", "area", "added"), [(2, 2**16, True), (12, 2**16, True), (13, 2**16, False), (2, 2**16 - 1, False)]
+)
+def test_large_products_for_a_few_objectives_are_added_at_once(count, area, added):
+    assert contraction._is_added(torch.zeros(1), count, area) is added
+    assert not contraction._is_added(torch.zeros(1, device="meta"), count, area)  # a CPU's way alone
+
+
+def test_a_product_is_added_to_the_objectives_that_want_it_alone():
+    factors = [(_labels([1.0]), _labels([2.0])), (_labels([1.0]), _labels([NAN]))]
+    assert contraction._added(factors, _labels([3.0, 0.0]), (1, 1)).tolist() == [[[6.0]]]
+    assert contraction._added(factors, _labels([3.0, 1.0]), (1, 1)).isnan().all()  # planted: it is wanted
 
 
 # The derivative

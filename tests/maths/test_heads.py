@@ -115,7 +115,7 @@ def test_blocks_are_the_derivative_in_raw_logits(monkeypatch, scale, cap, at_onc
     raw = torch.nn.functional.linear(hidden, weight, bias).requires_grad_()
     logits = scale * raw if cap is None else cap * torch.tanh(scale * raw / cap)
     (expected,) = torch.autograd.grad(token_logps(logits, targets).sum(), raw)
-    monkeypatch.setattr(heads, "_AT_ONCE", at_once)
+    monkeypatch.setattr(heads, "_HELD", at_once)
     blocks, found = _blocks(hidden, weight, targets, bias=bias, scale=scale, cap=cap)
     assert_close(found, expected, tolerance=1e-12)
     assert [n for block in blocks for n in range(11)[block]] == list(range(11))
@@ -260,7 +260,7 @@ def test_blocks_of_low_rank_heads_are_the_derivative_in_raw_logits(monkeypatch, 
     raw = torch.nn.functional.linear(hidden, weight + up @ down, bias).requires_grad_()
     logits = scale * raw if cap is None else cap * torch.tanh(scale * raw / cap)
     (expected,) = torch.autograd.grad(token_logps(logits, targets).sum(), raw)
-    monkeypatch.setattr(heads, "_AT_ONCE", at_once)
+    monkeypatch.setattr(heads, "_HELD", at_once)
     blocks, found = _blocks(hidden, weight, targets, bias=bias, up=up, down=down, scale=scale, cap=cap)
     assert_close(found, expected, tolerance=1e-12)
     assert len(blocks) == {1: 11, 28: 3, 2**25: 1}[at_once]
