@@ -16,7 +16,7 @@ from paretokit.cli.bench.timing import Paired, Ratio, alternate, timed
 from paretokit.errors import DependencyError, ParetokitError
 from paretokit.models.load import load_policy
 
-ROWS = {"dpo": 1, "raco": 3, "passes": 2, "full": 3, "solver": 2, "memory": 1, "prefix": 1, "heads": 5, "guided": 3}
+ROWS = {"dpo": 1, "raco": 3, "passes": 2, "full": 6, "solver": 2, "memory": 1, "prefix": 1, "heads": 5, "guided": 3}
 FIELDS = {
     "bench", "what", "against", "sizes", "ratio", "ratio_of", "spread", "goal", "met", "repeats", "unit",
     "median_ours", "median_against", "ours", "theirs",

@@ -326,6 +326,7 @@ def test_chunks_change_nothing(monkeypatch, sizes, agreement, way):
 def test_large_products_for_a_few_objectives_are_added_at_once(count, area, added):
     assert contraction._is_added(torch.zeros(1), count, area) is added
     assert not contraction._is_added(torch.zeros(1, device="meta"), count, area)  # a CPU's way alone
+    assert not contraction._is_added(torch.zeros(1, dtype=torch.bfloat16), count, area)  # it would round on the way
 
 
 def test_a_product_is_added_to_the_objectives_that_want_it_alone():

@@ -66,20 +66,13 @@ def passes(settings: Settings) -> Iterator[Row]:
 
 
 def full(settings: Settings) -> Iterator[Row]:
-    """Full fine-tuning by RACO beside the same with one backward pass per objective."""
+    """Full fine-tuning by RACO beside the same with one backward pass per objective: autograd's, then our own."""
     sizes = settings.sizes(_FULL_SIZES)
     made = task(settings.name, sizes, adapter="full", device=settings.device)
-    for count, goal in ((2, 1.2), (4, 2), (8, 3)):
-        yield _beside_passes(
-            "full",
-            settings,
-            made,
-            count,
-            goal=Goal("faster", goal),
-            sizes=sizes,
-            gradients=baselines.passes_of_peft,
-            kind="full",
-        )
+    for count, value in ((2, 1.2), (4, 2), (8, 3)):
+        goal, beside = Goal("faster", value), partial(_beside_passes, "full", settings, made, count, sizes=sizes, kind="full")
+        for gradients in (baselines.passes_of_peft, _our_passes):
+            yield beside(goal=goal, gradients=gradients)
 
 
 def solver(settings: Settings) -> Iterator[Row]:
