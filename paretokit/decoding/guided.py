@@ -27,6 +27,7 @@ from paretokit.texts import Prompt, end_tokens
 __all__ = ["GuidedStep", "guided_generate", "iter_guided"]
 
 Moving = Callable[[int], Weights]  # the step, counted from 1 -> weights
+_At = Callable[[int], tuple[float, ...]]  # the same, checked
 
 
 class GuidedStep(NamedTuple):
@@ -35,6 +36,7 @@ class GuidedStep(NamedTuple):
     step: int  # counted from 1; where `stop` ended the decoding the last complete one, again
     weights: tuple[float, ...]  # of the guide's objectives, asked for that step
     generations: tuple[GuidedGeneration, ...]  # the best text of each prompt so far, in their order
+    head_weights: tuple[float, ...] = ()  # of the policy's heads, asked for that step; () without heads
 
 
 def guided_generate(
@@ -51,7 +53,7 @@ def guided_generate(
     max_steps: int = 20,
     max_step_tokens: int = 64,
     max_new_tokens: int = 256,
-    head_weights: Weights | None = None,
+    head_weights: Weights | Moving | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -73,7 +75,8 @@ def guided_generate(
     response one step, and so this best-of-n; `converse` takes such turns one after another. An end token ends a response,
     also as the only token of a step. What reaches `max_step_tokens` is cut off there and goes on with the next step; a
     response that reaches `max_steps` or `max_new_tokens` is cut off and says so: `ended` is False and `reason` tells.
-    `head_weights` mix the heads of a policy that has some.
+    `head_weights` mix the heads of a policy that has some; they may move as `weights` do. Where they have moved, the policy
+    reads the lines that are kept once more, since a text goes on as the policy of that moment would go on with it.
 
     Candidate k draws the numbers that copy k of `generate` draws after the same text, so the first step of a candidate
     is the beginning of that copy, and no text depends on the batch it shares. `batch_size` prompts are decoded together.
@@ -133,7 +136,7 @@ def iter_guided(
     max_steps: int = 20,
     max_step_tokens: int = 64,
     max_new_tokens: int = 256,
-    head_weights: Weights | None = None,
+    head_weights: Weights | Moving | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -171,7 +174,8 @@ def iter_guided(
         top_p=top_p,
         seed=seed,
     )
-    mixture = policy.mixture(head_weights, place="guided_generate: head_weights")
+    mixed_at = _mixtures(head_weights, policy)
+    mixed_at(1)
     search = Search(
         encode(policy, prompts, max_new_tokens=max_new_tokens, place="guided_generate"),
         prompts,
@@ -179,26 +183,33 @@ def iter_guided(
         rule=chosen,
         sampling=sampling,
         limits=limits,
-        mixture=mixture,
+        sharing=policy.sharing,
     )
-    return _run(search, policy, policy.merged(mixture or None), at, stop or (lambda: False))
+    return _run(search, policy, at, mixed_at, stop or (lambda: False))
 
 
 def _run(
-    search: Search,
-    policy: Policy | Soup | LogitMixture,
-    model: Any,
-    weights: Callable[[int], tuple[float, ...]],
-    stop: Callable[[], bool],
+    search: Search, policy: Policy | Soup | LogitMixture, weights: _At, mixed_at: _At, stop: Callable[[], bool]
 ) -> Iterator[GuidedStep]:
-    search.begin(model, sharing=policy.sharing)
+    search.begin()
     while search.live and not search.stopped:
-        asked = weights(search.step + 1)
+        asked, mixture = weights(search.step + 1), mixed_at(search.step + 1)
+        if mixture != search.mixture:
+            search.go_on_with(policy.merged(mixture or None), mixture=mixture)
         search.advance(asked, stop=stop)
-        yield GuidedStep(search.step, asked, search.generations())
+        yield GuidedStep(search.step, asked, search.generations(), mixture)
 
 
-def _schedule(weights: Weights | Moving, guide: Guide) -> Callable[[int], tuple[float, ...]]:
+def _mixtures(weights: Weights | Moving | None, policy: Policy | Soup | LogitMixture) -> _At:
+    """The weights of the policy's heads at each step, checked; () without heads."""
+    place = "guided_generate: head_weights"
+    if callable(weights):
+        return lambda step: policy.mixture(weights(step), place=f"{place} at step {step}")
+    fixed = policy.mixture(weights, place=place)
+    return lambda step: fixed
+
+
+def _schedule(weights: Weights | Moving, guide: Guide) -> _At:
     """The weights of each step, checked."""
     place = "guided_generate: weights"
     if callable(weights):

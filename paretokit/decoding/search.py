@@ -52,7 +52,8 @@ class _Task:
     prompt_ids: tuple[int, ...]
     lines: list[_Line]
     tree: list[Candidate] = field(default_factory=list)
-    weights: list[tuple[float, ...]] = field(default_factory=list)
+    weights: list[tuple[float, ...]] = field(default_factory=list)  # at each step: the guide's
+    mixtures: list[tuple[float, ...]] = field(default_factory=list)  # and those of the policy's heads
 
 
 class Search:
@@ -67,13 +68,14 @@ class Search:
         rule: Rule,
         sampling: Sampling,
         limits: Limits,
-        mixture: tuple[float, ...],
+        sharing: Sharing,
     ) -> None:
         self.guide = guide
         self.rule = rule
         self.sampling = sampling
         self.limits = limits
-        self.mixture = mixture
+        self.sharing = sharing
+        self.mixture: tuple[float, ...] | None = None  # of the policy that reads; None before it does
         self.step = 0
         self.stopped = False
         self._tasks = [
@@ -89,17 +91,22 @@ class Search:
         """Whether any text can still grow."""
         return bool(self._live)
 
-    def begin(self, model: Any, *, sharing: Sharing) -> None:
-        """Read the prompts, each once, with a model that allows what `sharing` says."""
-        self._policy = Prefix(model, sharing=sharing)
-        self._logits = self._policy.read([task.prompt_ids for task in self._tasks])
+    def begin(self) -> None:
+        """Have the guide read the prompts, each once."""
         self._reading = self.guide.start([task.prompt for task in self._tasks])
+
+    def go_on_with(self, model: Any, *, mixture: tuple[float, ...]) -> None:
+        """Have the policy, its heads mixed so, read the live lines from their prompts on; it allows what `sharing` says."""
+        self.mixture = mixture
+        self._policy = Prefix(model, sharing=self.sharing)
+        self._logits = self._policy.read([(*self._tasks[line.task].prompt_ids, *line.token_ids) for line in self._live])
 
     def advance(self, weights: tuple[float, ...], *, stop: Callable[[], bool]) -> None:
         """Take every live line one step on, and keep the best lines of each prompt; once `stop` is true, leave all as it is."""
-        assert self._policy is not None, "begin comes first"
         assert self._reading is not None, "begin comes first"
-        assert self._logits is not None, "begin comes first"
+        assert self._policy is not None, "go_on_with comes first"
+        assert self._logits is not None, "go_on_with comes first"
+        assert self.mixture is not None, "go_on_with comes first"
         repeated = torch.arange(len(self._live)).repeat_interleave(self.limits.candidates)
         rows = repeated.to(self._logits.device)
         self._policy.select(rows)
@@ -119,6 +126,7 @@ class Search:
             mine = [row for row, parent in enumerate(parents) if parent.task == number]
             if mine:
                 task.weights.append(weights)
+                task.mixtures.append(self.mixture)
                 kept += self._choose(task, mine, parents, steps, scores, weights)
         self._live = [line for task in self._tasks for line in task.lines if self._grows(line)]
         chosen = torch.tensor(kept, dtype=torch.long, device=rows.device)
@@ -211,7 +219,7 @@ class Search:
             copy=0,
             prompt_index=number,
             sum_logp=math.fsum(step.sum_logp for step in steps),
-            weights=self.mixture,
+            weights=task.mixtures[-1] if task.mixtures else self.mixture or (),
             reason=self._reason(line),
             steps=tuple(step.text for step in steps),
             objectives=self.guide.objectives,
@@ -220,4 +228,5 @@ class Search:
             scores=line.scores,
             tree=tuple(task.tree),
             last=line.node,
+            head_weights=tuple(mixture for mixture in task.mixtures if mixture),
         )

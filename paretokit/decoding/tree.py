@@ -37,7 +37,7 @@ class GuidedGeneration(NamedTuple):
     copy: int  # always 0
     prompt_index: int
     sum_logp: float  # nats, of `token_ids` under the policy itself (temperature 1, nothing cut off)
-    weights: tuple[float, ...]  # by which the policy's heads were mixed; () without heads
+    weights: tuple[float, ...]  # by which the policy's heads were mixed, at the last step; () without heads
     reason: str  # why decoding stopped: "end", "max_steps", "max_new_tokens" or "stopped"
     steps: tuple[str, ...]  # of the text, in order; joined they are the text
     objectives: tuple[str, ...]  # that the guide judges
@@ -46,6 +46,7 @@ class GuidedGeneration(NamedTuple):
     scores: tuple[float, ...]  # [m], the guide's, of the text
     tree: tuple[Candidate, ...]  # every candidate of every step, parents before children
     last: int  # the place in the tree of the candidate that the text closes with; -1: none
+    head_weights: tuple[tuple[float, ...], ...] = ()  # `weights` at each step, in the order of the heads; () without heads
 
     @property
     def capped_steps(self) -> int:

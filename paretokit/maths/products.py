@@ -41,7 +41,7 @@ def suits(inputs: Float[Tensor, "... i"], weight: Float[Tensor, "o i"]) -> bool:
 def product(
     inputs: Float[Tensor, "... i"], weight: Float[Tensor, "o i"], *, bias: Float[Tensor, " o"] | None = None
 ) -> Float[Tensor, "... o"]:
-    """Return inputs weight' + bias; without gradient. Either matrix may be a transposed view, at no cost.
+    """Return inputs weight' + bias; without gradient. `weight` may be a transposed view at no cost; `inputs` at that of a copy.
 
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[11.]])

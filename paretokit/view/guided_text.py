@@ -22,7 +22,6 @@ class Writer(NamedTuple):
     """What writes a text, and what judges it."""
 
     policy: Policy
-    mixture: Mapping[str, float] | None  # of the policy's heads
     words: str  # what to call it
     guide: Any  # a reward model, or scorers by objective
 
@@ -101,7 +100,7 @@ class GuidedText:
             weights=lambda step: self._asked[step - 1],
             candidates=self.candidates,
             max_new_tokens=max(1, min(_LONGEST, room)),
-            head_weights=self.writer.mixture,
+            head_weights=(lambda step: self._asked[step - 1]) if policy.heads else None,
             seed=0,
             stop=lambda: self._stop(),
         )

@@ -6,6 +6,7 @@ Imports: `events`, `front_view`, `experiments`, `preferences`, `maths.simplex`.
 """
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 from paretokit.errors import ParetokitError, StoreError, suggestion
@@ -47,6 +48,7 @@ class Shelf:
         self._runs: dict[str, Run] = {}
         self._headed: set[str] = set()  # those that have learnt heads
         self._foreign = 0
+        self._hiding = Lock()  # `hidden` is read and replaced by the worker and by whoever hides a run
         self._read()
         self.board = self._board()
 
@@ -64,7 +66,7 @@ class Shelf:
             self.curve = None
         self._runs.pop(run.id, None)
         self.add(run)
-        self.hidden -= {run.id}
+        self._set_hidden(run.id, hidden=False)
 
     def show(self) -> Board:
         """Compute the board again, publish it as "front" and return it."""
@@ -118,14 +120,18 @@ class Shelf:
     def hide(self, run_id: str) -> None:
         """Take a run out of sight. Raises `StoreError` for an unknown one, as `restore` and `select` do."""
         self.check(run_id)
-        self.hidden |= {run_id}
+        self._set_hidden(run_id, hidden=True)
         self.note("hide", run=run_id)
 
     def restore(self, run_id: str) -> None:
         """Bring a hidden run back into sight."""
         self.check(run_id)
-        self.hidden -= {run_id}
+        self._set_hidden(run_id, hidden=False)
         self.note("restore", run=run_id)
+
+    def _set_hidden(self, run_id: str, *, hidden: bool) -> None:
+        with self._hiding:
+            self.hidden = self.hidden | {run_id} if hidden else self.hidden - {run_id}
 
     def select(self, run_id: str | None) -> None:
         """Make a run the one whose curves and texts are shown; None: the newest, and the nearest."""

@@ -1,7 +1,7 @@
 """The text of a Studio that is written step by step under a guide: asked for on any thread, written on the worker's.
 
-One policy writes a whole text: the one that answered at the weights of its first step, as it was then, with its heads mixed
-at these weights. The sliders decide which candidate is kept from then on, and nothing else.
+One policy writes a whole text: the one that answered at the weights of its first step, as it was then. From then on the
+sliders decide which candidate is kept and, where the policy has heads, how these are mixed.
 Imports: `guided_text`, `policies`, `answers`, `shelf`, `events`, `jobs`, `decoding`, `errors`, `texts`.
 """
 
@@ -161,11 +161,7 @@ class Stepwise:
         if source.changes:
             policy = policy.fork()
         words = "the policy before training" if source.run is None else f"{source.words} when the text began"
-        if not policy.heads:
-            return Writer(policy, None, words, self._guide)
-        mixture = dict(zip(self._objectives, weights, strict=True))
-        mixed = ", ".join(f"{name} {weight:.2f}" for name, weight in mixture.items())
-        return Writer(policy, mixture, f"{words}, its heads mixed at {mixed}", self._guide)
+        return Writer(policy, f"{words}, its heads mixed at each step's weights" if policy.heads else words, self._guide)
 
 
 def _plain(prompt: Prompt | None) -> Any:

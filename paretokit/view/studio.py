@@ -180,9 +180,9 @@ class Studio(Shown):
 
         A few candidates are sampled, the guide scores the text that each would make, and the best at these weights stays. What
         was written before stays as it is. The first step begins a text for the prompt that is chosen; what then answers at
-        the weights (a run, or the policy before training, its heads mixed at them) writes all of it. The steps are those of
-        `iter_guided` at the same weights, seed 0, in the guide's order of objectives. `generations[0]` is the text so far,
-        also `written`.
+        the weights (a run, or the policy before training) writes all of it; heads are mixed at the weights of each step. The
+        steps are those of `iter_guided` at the same weights, seed 0, in the guide's order of objectives. `generations[0]` is
+        the text so far, also `written`.
 
         Blocks until it is written: where a training runs, until after its step. Raises `WeightsError`; `ConfigError` without
         a guide and for a text that has ended; what the guide raises, which leaves the text as it was; and `TimeoutError` after

@@ -12,11 +12,12 @@ from support.reward_cases import reward_model
 import paretokit.decoding.guided
 from paretokit.decoding.guided import guided_generate, iter_guided
 from paretokit.decoding.sample import generate
+from paretokit.decoding.search import Search
 from paretokit.decoding.tree import path
 from paretokit.errors import ConfigError, DataError, NonFiniteError, WeightsError
 from paretokit.maths.selection import rule, weighted
 from paretokit.models.rewards import new_reward_model
-from paretokit.models.soups import LogitMixture
+from paretokit.models.soups import LogitMixture, Soup
 from paretokit.models.tiny import random_policy
 from paretokit.preferences.steps import by_delimiter, by_turn
 from paretokit.texts import decode, end_tokens
@@ -273,16 +274,86 @@ def test_constraint():
 
 
 def test_heads_are_mixed_and_guided(often_ends):
-    policy = random_policy(heads=["wide", "short"], dtype=torch.float64)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in policy.bank.parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    policy = _mixed("heads")
     one, other = (decoded(policy, head_weights=mix) for mix in [(1, 0), (0, 1)])
     assert [made.text for made in one] != [made.text for made in other]
     assert {made.weights for made in one} == {(1.0, 0.0)}
     alone = decoded(policy, PROMPTS[:1], head_weights=(1, 0))
     assert rounded(alone) == rounded(one[:1])
+
+
+def _mixed(kind):
+    """What answers by weights: a policy with heads, or two policies that are mixed."""
+    if kind == "heads":
+        policy = random_policy(heads=["wide", "short"], dtype=torch.float64)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in policy.bank.parameters().values():
+                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+        return policy
+    first = trained_policy(dtype=torch.float64)
+    policies = {"wide": first, "short": first.fork(seed=3)}
+    disturb(policies["short"], seed=9)
+    return kind(policies)
+
+
+@pytest.mark.parametrize("kind", ["heads", Soup, LogitMixture], ids=["heads", "soup", "logits"])
+def test_heads_that_move_between_steps_equal_reading_everything_again(kind, often_ends):
+    """The slow twin mixes anew at every step. Planted: heads that stay as they were at the first step write something else."""
+    policy, weights = _mixed(kind), torch.tensor(WEIGHTS, dtype=torch.float64)
+    mixes = [(1.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.5, 0.5)]
+    found = decoded(policy, head_weights=lambda step: mixes[step - 1])
+    for made in found:
+        response, steps, scored = guided(
+            policy,
+            made.prompt,
+            score=scores_of(made.prompt),
+            utility=lambda scores: weighted(scores, weights),
+            candidates=4,
+            ends=often_ends,
+            boundary=often().end,
+            head_weights=lambda step: mixes[step - 1],
+            **LIMITS,
+        )
+        assert made.token_ids == response
+        assert tuple(node.token_ids for node in made.path) == tuple(steps)
+        assert made.head_weights == tuple(mixes[: len(scored)])
+        assert made.weights == made.head_weights[-1]
+    assert max(len(made.head_weights) for made in found) > 2
+    assert [made.text for made in decoded(policy, head_weights=mixes[0])] != [made.text for made in found]
+
+
+def test_heads_that_do_not_move_are_read_once(monkeypatch, often_ends):
+    policy, asked = _mixed("heads"), []
+
+    def still(step):
+        asked.append(step)
+        return (0.3, 0.7)
+
+    reads = []
+    monkeypatch.setattr(
+        Search, "go_on_with", lambda *given, real=Search.go_on_with, **how: reads.append(1) or real(*given, **how)
+    )
+    assert decoded(policy, head_weights=still, max_steps=3) == decoded(policy, head_weights=(0.3, 0.7), max_steps=3)
+    assert asked == [1, 1, 2, 3]  # once to see that they are weights, then before each step
+    assert len(reads) == 2  # once each
+
+
+def test_the_weights_of_heads_are_told_with_each_step():
+    mixes = [(1.0, 0.0), (0.0, 1.0)]
+    steps = iter_guided(
+        _mixed("heads"),
+        PROMPTS[:1],
+        reward_model=SCORERS,
+        weights=WEIGHTS,
+        head_weights=lambda step: mixes[step - 1],
+        max_steps=2,
+        max_step_tokens=3,
+        max_new_tokens=9,
+    )
+    assert [step.head_weights for step in steps] == mixes
+    plain = iter_guided(random_policy(), PROMPTS[:1], reward_model=SCORERS, weights=WEIGHTS, max_steps=1, max_new_tokens=9)
+    assert [(step.head_weights, step.generations[0].head_weights) for step in plain] == [((), ())]
 
 
 def test_policies_whose_logits_are_mixed_are_guided(often_ends):
@@ -292,7 +363,7 @@ def test_policies_whose_logits_are_mixed_are_guided(often_ends):
     mixed = LogitMixture(policies)
     for name, mix in (("wide", (1, 0)), ("short", (0, 1))):
         expected = rounded(decoded(policies[name]))
-        assert [made._replace(weights=()) for made in rounded(decoded(mixed, head_weights=mix))] == expected
+        assert [made._replace(weights=(), head_weights=()) for made in rounded(decoded(mixed, head_weights=mix))] == expected
     even = rounded(decoded(mixed, head_weights=(0.5, 0.5)))
     assert even[:1] == rounded(decoded(mixed, PROMPTS[:1], head_weights=(0.5, 0.5)))
     assert even != rounded(decoded(mixed, head_weights=(0.4, 0.6)))
@@ -363,6 +434,11 @@ def test_an_iterator_gives_the_text_as_it_grows():
         ({"weights": (0.5, 0.6)}, WeightsError, "guided_generate: weights: found the sum 1.1, expected 1"),
         ({"weights": lambda step: (1,)}, WeightsError, "guided_generate: weights at step 1"),
         ({"head_weights": (1, 0)}, ConfigError, "guided_generate: head_weights: found weights for a policy that has no heads"),
+        (
+            {"head_weights": lambda step: (1,)},
+            ConfigError,
+            "guided_generate: head_weights at step 1: found weights for a policy",
+        ),
         ({"reward_model": 3}, ConfigError, "reward_model: found int, expected a reward model, or scorers by objective"),
         ({"reward_model": {}}, ConfigError, "reward_model: found a mapping that is not one of scorers"),
         ({"reward_model": {"a": 1.0}}, ConfigError, "reward_model: found a mapping that is not one of scorers"),

@@ -33,16 +33,31 @@ def candidate(model, tokenizer, prefix, response, *, number, room, ends, boundar
             return tuple(new), text, ended
 
 
-def guided(policy, prompt, *, score, utility, candidates, ends, boundary, max_steps, max_step_tokens, max_new_tokens, seed=0):
+def guided(
+    policy,
+    prompt,
+    *,
+    score,
+    utility,
+    candidates,
+    ends,
+    boundary,
+    max_steps,
+    max_step_tokens,
+    max_new_tokens,
+    seed=0,
+    head_weights=lambda step: None,
+):
     """The response to one prompt, by one line: its steps' tokens, and the scores of all candidates of each step.
 
-    `score`: (response so far as ids and text) -> scores; `utility`: scores [K, m] -> [K].
+    `score`: (response so far as ids and text) -> scores; `utility`: scores [K, m] -> [K]; `head_weights`: step -> weights.
     """
-    model, tokenizer = policy.merged(), policy.tokenizer
+    tokenizer = policy.tokenizer
     prefix = encode_prompt(tokenizer, prompt)
     response, steps, scored = (), [], []
     while len(steps) < max_steps and len(response) < max_new_tokens:
         room = min(max_step_tokens, max_new_tokens - len(response))
+        model = policy.merged(head_weights(len(steps) + 1))
         found = [
             candidate(model, tokenizer, prefix, response, number=k, room=room, ends=ends, boundary=boundary, seed=seed)
             for k in range(candidates)

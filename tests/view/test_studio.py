@@ -4,8 +4,10 @@ import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError, Thread, current_thread
 from time import monotonic
 from typing import Any
 
@@ -19,6 +21,7 @@ from paretokit.errors import ConfigError, DataError, NonFiniteError, StoreError,
 from paretokit.experiments.journal import Journal, script
 from paretokit.view.jobs import ENDED
 from paretokit.view.session import LATE
+from paretokit.view.shelf import Shelf
 from paretokit.view.studio import Studio
 
 CONFIG = pk.TrainConfig(steps=3, pairs_per_step=4, threads=1)
@@ -193,6 +196,29 @@ def test_everything_hidden_is_as_before_training(opened):
     assert "2 hidden" in studio.screen.heading.value
     with pytest.raises(DataError, match="found no visible run"):
         studio.curves_figure()
+
+
+@pytest.mark.parametrize("guarded", [True, False])  # planted: without the lock one of two is forgotten
+def test_runs_that_two_threads_hide_at_once_are_both_hidden(opened, monkeypatch, guarded):
+    studio = opened("trained")
+    shelf, both, value = studio.session.shelf, Barrier(2), [frozenset[str]()]
+
+    def read(_: Shelf) -> frozenset[str]:
+        found = value[0]
+        if current_thread() in threads:  # the worker looks as well
+            with suppress(BrokenBarrierError):  # who waits for the other in vain was let in alone
+                both.wait(0.5)
+        return found
+
+    threads = [Thread(target=shelf.hide, args=(run.id,)) for run in studio.runs]
+    monkeypatch.setattr(Shelf, "hidden", property(read, lambda _, new: value.__setitem__(0, new)), raising=False)
+    if not guarded:
+        monkeypatch.setattr(shelf, "_hiding", nullcontext())
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+    assert len(value[0]) == (2 if guarded else 1)
 
 
 def test_a_click_on_a_point_selects_its_run(opened):

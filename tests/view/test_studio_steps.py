@@ -538,20 +538,21 @@ def test_the_run_that_answers_writes_and_goes_on_when_another_one_answers(opened
     assert studio.written == straight(parts[0], studio.session.prompts[0], [LONGER])[-1].generations[0]
 
 
-def test_heads_are_mixed_at_the_weights_of_the_first_step(opened, headed):
+def test_heads_are_mixed_at_the_weights_of_each_step(opened, headed):
     studio = opened("heads", policy=headed)
     studio.next_step(weights=SHORTER)
     studio.next_step(weights=LONGER)
     policy, prompt = studio.runs[0].load(), studio.session.prompts[0]
-    expected = straight(policy, prompt, [SHORTER, LONGER], head_weights=by_name(SHORTER))
+    asked = [SHORTER, LONGER]
+    expected = straight(policy, prompt, asked, head_weights=lambda step: by_name(asked[min(step, 2) - 1]))
     assert studio.written == expected[-1].generations[0]
-    assert studio.written.weights == SHORTER
+    assert studio.written.head_weights == (SHORTER, LONGER)
     html = drawn(studio).screen.steps.text.value
-    assert "the newest run when the text began, its heads mixed at helpfulness 0.00, harmlessness 1.00." in html
+    assert "the newest run when the text began, its heads mixed at each step&#x27;s weights." in html
     studio.wait(LONG)
     assert studio.texts.weights == LONGER  # the other texts follow the sliders
-    other = straight(policy, prompt, [SHORTER, LONGER], head_weights=by_name(LONGER))
-    assert other[-1].generations[0] != studio.written  # the planted failure: heads at other weights write something else
+    other = straight(policy, prompt, asked, head_weights=by_name(SHORTER))
+    assert other[-1].generations[0] != studio.written  # the planted failure: heads that stay as they were write something else
 
 
 def plain(run: Any) -> list[Any]:
