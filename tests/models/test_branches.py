@@ -93,3 +93,26 @@ def test_a_wrong_scale_would_be_seen():
         layer.scaling["default"] *= 1.01
     with pytest.raises(AssertionError):
         alike(loss_and_gradients(policy, pieces=True), expected, within=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("shape", [(5, 1, 3), (40, 16, 24), (3, 64, 7)], ids=str)
+def test_factors_in_halves_have_the_product_of_float32(shape, scale):
+    """Within 2^-16 of the terms' sizes. Planted: without the smaller halves it is off by what bfloat16 rounds."""
+    rows, rank, width = shape
+    generator = torch.Generator().manual_seed(rows)
+    left = scale * torch.randn(rows, rank, generator=generator)
+    right = torch.randn(rank, width, generator=generator)
+    exact, sizes = left.double() @ right.double(), left.double().abs() @ right.double().abs()
+    first, second = branches._in_halves(left, right)
+    assert {first.dtype, second.dtype} == {torch.bfloat16}
+    assert bool(((first.double() @ second.double() - exact).abs() <= 2**-16 * sizes).all())
+    coarse = first[:, :rank].double() @ second[:rank].double()
+    assert bool(((coarse - exact).abs() > 2**-16 * sizes).any())
+
+
+def test_a_branch_is_added_to_bfloat16_and_rounded_once():
+    base, thin, wide = torch.full((1, 1), 256.0).bfloat16(), torch.tensor([[1.0, 2.0**-9]]), torch.tensor([[1.0], [1.0]])
+    # 257.00195 lies above the middle of 256 and 258; the branch by itself, in bfloat16, would be 1, and the middle goes to 256
+    assert branches._plus(base.clone(), thin, wide, fresh=True).item() == 258.0
+    assert (base + torch.tensor([[1.0 + 2.0**-9]]).bfloat16()).item() == 256.0
