@@ -55,8 +55,19 @@ def rounded(found):
     ]
 
 
-def scores_of(prompt):
-    return lambda text: [scorer(prompt, text) for scorer in SCORERS.values()]
+def twin(policy, prompt, **options):
+    """What `decoded` should find for a prompt, as slowly as it can be found."""
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
+    return guided(
+        policy,
+        prompt,
+        score=lambda text: [scorer(prompt, text) for scorer in SCORERS.values()],
+        utility=lambda scores: weighted(scores, weights),
+        candidates=4,
+        boundary=often().end,
+        **LIMITS,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "phi3", "cohere", "qwen3", "granite"])
@@ -64,18 +75,8 @@ def test_equal_to_one_candidate_at_a_time_without_a_cache(family, often_ends):
     """Texts, scores and tree are those of the slow twin; rows of a batch end their steps and texts at different times."""
     policy = trained_policy(family, dtype=torch.float64)
     found = decoded(policy)
-    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
     for made in found:
-        response, steps, scored = guided(
-            policy,
-            made.prompt,
-            score=scores_of(made.prompt),
-            utility=lambda scores: weighted(scores, weights),
-            candidates=4,
-            ends=often_ends,
-            boundary=often().end,
-            **LIMITS,
-        )
+        response, steps, scored = twin(policy, made.prompt, ends=often_ends)
         assert made.token_ids == response
         assert tuple(node.token_ids for node in made.path) == tuple(steps)
         for number, scores in enumerate(scored, start=1):
@@ -300,21 +301,11 @@ def _mixed(kind):
 @pytest.mark.parametrize("kind", ["heads", Soup, LogitMixture], ids=["heads", "soup", "logits"])
 def test_heads_that_move_between_steps_equal_reading_everything_again(kind, often_ends):
     """The slow twin mixes anew at every step. Planted: heads that stay as they were at the first step write something else."""
-    policy, weights = _mixed(kind), torch.tensor(WEIGHTS, dtype=torch.float64)
+    policy = _mixed(kind)
     mixes = [(1.0, 0.0), (0.0, 1.0), (0.0, 1.0), (0.5, 0.5)]
     found = decoded(policy, head_weights=lambda step: mixes[step - 1])
     for made in found:
-        response, steps, scored = guided(
-            policy,
-            made.prompt,
-            score=scores_of(made.prompt),
-            utility=lambda scores: weighted(scores, weights),
-            candidates=4,
-            ends=often_ends,
-            boundary=often().end,
-            head_weights=lambda step: mixes[step - 1],
-            **LIMITS,
-        )
+        response, steps, scored = twin(policy, made.prompt, ends=often_ends, head_weights=lambda step: mixes[step - 1])
         assert made.token_ids == response
         assert tuple(node.token_ids for node in made.path) == tuple(steps)
         assert made.head_weights == tuple(mixes[: len(scored)])
@@ -481,16 +472,7 @@ def test_the_twin_can_disagree():
     """The comparison above can fail: another seed is another text."""
     policy = random_policy(dtype=torch.float64)
     made = decoded(policy, PROMPTS[:1], seed=1)[0]
-    response, _, _ = guided(
-        policy,
-        PROMPTS[0],
-        score=scores_of(PROMPTS[0]),
-        utility=lambda scores: weighted(scores, torch.tensor(WEIGHTS)),
-        candidates=4,
-        ends=frozenset(),
-        boundary=Often("turn").end,
-        **LIMITS,
-    )
+    response, _, _ = twin(policy, PROMPTS[0], ends=frozenset())
     assert made.token_ids != response
 
 
