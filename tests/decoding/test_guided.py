@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from support.guided_twin import Often, guided, often
+from support.guided_twin import guided, often
 from support.models_cases import disturb, trained_policy
 from support.reward_cases import reward_model
 
