@@ -9,11 +9,12 @@ Imports: torch, `asked`, `search`, `expand`, `guides`, `tree`, `maths`, `models`
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from paretokit.decoding.asked import check_options, check_prompts, encode
 from paretokit.decoding.expand import Sampling
-from paretokit.decoding.guides import Guide, guide_of
+from paretokit.decoding.guides import guide_of
 from paretokit.decoding.search import Limits, Search
 from paretokit.decoding.tree import GuidedGeneration
 from paretokit.errors import ConfigError
@@ -146,7 +147,8 @@ def iter_guided(
     """Return what `guided_generate` does as an iterator: one item for each step, all prompts in one batch.
 
     The last item holds the finished texts. Leaving the loop ends the decoding. Arguments are checked now, not at the first
-    step; weights that move are asked for when a step begins.
+    step; weights that move are asked for when a step begins. The policy is taken as it is when the first step begins, and
+    again where its heads are mixed otherwise.
 
     >>> from paretokit.models.tiny import random_policy
     >>> scorers = {"short": lambda prompt, text: -len(text), "calm": lambda prompt, text: -text.count("!")}
@@ -163,7 +165,7 @@ def iter_guided(
             raise ConfigError(f"guided_generate: {name} is {count}; expected at least 1.")
     guide = guide_of(reward_model, policy.tokenizer)
     chosen = rule(combine, guide.objectives, least=least)
-    at = _schedule(weights, guide)
+    at = _schedule(weights, partial(resolve, objectives=guide.objectives), place="guided_generate: weights")
     at(1)
     sampling = Sampling(
         tokenizer=policy.tokenizer,
@@ -174,7 +176,7 @@ def iter_guided(
         top_p=top_p,
         seed=seed,
     )
-    mixed_at = _mixtures(head_weights, policy)
+    mixed_at = _schedule(head_weights, policy.mixture, place="guided_generate: head_weights")
     mixed_at(1)
     search = Search(
         encode(policy, prompts, max_new_tokens=max_new_tokens, place="guided_generate"),
@@ -200,19 +202,9 @@ def _run(
         yield GuidedStep(search.step, asked, search.generations(), mixture)
 
 
-def _mixtures(weights: Weights | Moving | None, policy: Policy | Soup | LogitMixture) -> _At:
-    """The weights of the policy's heads at each step, checked; () without heads."""
-    place = "guided_generate: head_weights"
+def _schedule(weights: Any, check: Callable[..., tuple[float, ...]], *, place: str) -> _At:
+    """The weights of each step, fixed or moving, as `check` returns them."""
     if callable(weights):
-        return lambda step: policy.mixture(weights(step), place=f"{place} at step {step}")
-    fixed = policy.mixture(weights, place=place)
-    return lambda step: fixed
-
-
-def _schedule(weights: Weights | Moving, guide: Guide) -> _At:
-    """The weights of each step, checked."""
-    place = "guided_generate: weights"
-    if callable(weights):
-        return lambda step: resolve(weights(step), guide.objectives, place=f"{place} at step {step}")
-    fixed = resolve(weights, guide.objectives, place=place)
+        return lambda step: check(weights(step), place=f"{place} at step {step}")
+    fixed = check(weights, place=place)
     return lambda step: fixed

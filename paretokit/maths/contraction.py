@@ -20,7 +20,7 @@ __all__ = ["Layout", "Piece", "Slopes", "contract", "contract_embedding", "contr
 
 MOVED = 20  # multiplications and additions in the time in which one number is written or read: about that of a CPU
 _AT_ONCE = 2**25  # numbers of products that exist at a time
-_LARGE, _FEW = 2**16, 12  # numbers of a product, and objectives, for which a CPU adds products faster than it multiplies them
+_LARGE, _FEW = 2**16, 12  # numbers of a product, and objectives, from and up to which a CPU adds faster than it mixes
 _ADDED = 12  # multiplications and additions in the time in which a number of a product is added to an objective's sum
 _HELD = 2**20  # numbers of a product that a CPU's caches hold beside those that it is added to
 
@@ -140,7 +140,7 @@ def contract(
 
     Three ways to the same sums, of which the cheapest is taken: a product over all positions for each objective, with the
     slopes on the narrower side (thin matrices, few objectives); one for each row, where rows hold one pair each, or one for
-    each piece of the layout, mixed afterwards (at most two units of work whatever m is, `test_at_most_two_units_of_work`).
+    each piece of the layout, added up or mixed (at most two units of work whatever m is, `test_at_most_two_units_of_work`).
     Where rows hold one pair each, `gradients` must be 0 at positions of no pair: as on padding, which no score reads.
 
     >>> made = layout(torch.tensor([0, 1]), torch.tensor([[1.0, -1.0]]))

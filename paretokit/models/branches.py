@@ -163,5 +163,6 @@ def _in_halves(left: Float[Tensor, "N r"], right: Float[Tensor, "r o"]) -> tuple
     A float32 number is nearly the sum of two in bfloat16, and of the four products that of the two smaller halves is left out.
     A CPU then adds a branch to bfloat16 in one operation, which sums in float32 and rounds once.
     """
-    (high, low), (above, below) = ((part.bfloat16(), (part - part.bfloat16()).bfloat16()) for part in (left, right))
+    high, above = left.bfloat16(), right.bfloat16()
+    low, below = (left - high).bfloat16(), (right - above).bfloat16()
     return torch.cat([high, low, high], dim=1), torch.cat([above, above, below])

@@ -70,9 +70,9 @@ def full(settings: Settings) -> Iterator[Row]:
     sizes = settings.sizes(_FULL_SIZES)
     made = task(settings.name, sizes, adapter="full", device=settings.device)
     for count, value in ((2, 1.2), (4, 2), (8, 3)):
-        goal, beside = Goal("faster", value), partial(_beside_passes, "full", settings, made, count, sizes=sizes, kind="full")
+        goal = Goal("faster", value)
         for gradients in (baselines.passes_of_peft, _our_passes):
-            yield beside(goal=goal, gradients=gradients)
+            yield _beside_passes("full", settings, made, count, goal=goal, sizes=sizes, gradients=gradients, kind="full")
 
 
 def solver(settings: Settings) -> Iterator[Row]:
