@@ -1,25 +1,25 @@
 """`read_preferences`: any of the accepted sources, read into one `Preferences` value or one clear error.
 
-Imports: torch, `errors`, and `files`, `forms`, `records` of this floor; the worlds and pandas on use.
+Imports: torch, `errors`, and `files`, `forms`, `records`, `sources` of this floor; the worlds on use.
 """
 
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from paretokit.errors import ConfigError, DataError, suggestion
-from paretokit.preferences.files import SUFFIXES, Faults, Record, from_cells, read_records, record
+from paretokit.preferences.files import Faults, Record
 from paretokit.preferences.forms import Pair, to_pairs
 from paretokit.preferences.records import Preferences
-from paretokit.prompts import describe
+from paretokit.preferences.sources import Source, read_source
 
 __all__ = ["read_preferences"]
 
 _ON_ERROR = ("raise", "skip")
+_OTHERS = ("a mapping from objectives to paths", "'world:NAME'")
 
 
 def read_preferences(
@@ -95,34 +95,11 @@ def _world(source: str, *, objectives: Sequence[str] | None, margin: float | int
     return preferences if objectives is None else preferences.select(objectives=objectives)
 
 
-def _records(source: Any, *, faults: Faults) -> tuple[str, list[Record]]:
+def _records(source: Any, *, faults: Faults) -> Source:
     """Return the source's name and its records."""
-    if isinstance(source, (str, os.PathLike)):
-        return str(source), read_records(_path(source), faults=faults)
     if isinstance(source, Mapping):
-        return ", ".join(str(path) for path in source.values()), _per_objective(source, faults=faults)
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):
-        return "DataFrame", _rows("DataFrame", source.to_dict("records"), faults=faults, cells=True)
-    if isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
-        return "list", _rows("list", source, faults=faults, cells=False)
-    raise DataError(
-        f"source: found {type(source).__name__}, expected a path, a DataFrame, a list of dicts, a mapping from "
-        "objectives to paths, or 'world:NAME'."
-    )
-
-
-def _path(source: str | os.PathLike[str]) -> Path:
-    path = Path(source)
-    try:
-        known = path.exists() or path.suffix.lower() in SUFFIXES
-    except OSError:  # a name that no file can have
-        known = False
-    if not known:
-        raise DataError(
-            f"source: found {describe(str(source))}, which is neither a file nor a world; expected a path "
-            f"({', '.join(SUFFIXES)}) or 'world:NAME'. Public data sets are not fetched: save one as a file first."
-        )
-    return path
+        return Source(", ".join(str(path) for path in source.values()), _per_objective(source, faults=faults))
+    return read_source(source, faults=faults, others=_OTHERS)
 
 
 def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]:
@@ -130,7 +107,7 @@ def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]
     for objective, path in source.items():
         if not isinstance(path, (str, os.PathLike)):
             raise DataError(f"source, objective {objective!r}: found {type(path).__name__}, expected a path to a file.")
-        found = read_records(_path(path), faults=faults)
+        found = read_source(path, faults=faults).records
         if not found:
             raise DataError(f"{path}: found no records, expected at least one.{_first(faults)}")
         for row in found:
@@ -140,15 +117,6 @@ def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]
                 if stated not in (None, objective):
                     raise DataError(f"{row.place}, field 'objective': found {stated!r} in the file for {objective!r}.")
                 records.append(Record(row.place, {**row.fields, "objective": objective}))
-    return records
-
-
-def _rows(name: str, rows: Sequence[Any], *, faults: Faults, cells: bool) -> list[Record]:
-    records = []
-    for index, row in enumerate(rows):
-        with faults.tolerated():
-            found = record(f"{name}, row {index}", dict(row) if isinstance(row, Mapping) else row)
-            records.append(from_cells(found) if cells else found)
     return records
 
 

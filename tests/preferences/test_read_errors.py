@@ -346,8 +346,8 @@ def test_missing_file_folder_and_type(write, tmp_path):
 def test_neither_file_nor_world(source):
     shown = repr(source) if len(source) < 60 else repr(source)[:57] + "..."
     assert error_of(lambda: read_preferences(source)) == (
-        f"source: found {shown}, which is neither a file nor a world; expected a path (.jsonl, .ndjson, .json, .csv, "
-        ".parquet) or 'world:NAME'. Public data sets are not fetched: save one as a file first."
+        f"source: found {shown}, which is no file; expected a path (.jsonl, .ndjson, .json, .csv, .parquet), a mapping "
+        "from objectives to paths or 'world:NAME'. Public data sets are not fetched: save one as a file first."
     )
 
 
@@ -360,7 +360,7 @@ def test_broken_parquet(write):
 
 def test_other_kinds_of_source():
     assert error_of(lambda: read_preferences(3)) == (
-        "source: found int, expected a path, a DataFrame, a list of dicts, a mapping from objectives to paths, or 'world:NAME'."
+        "source: found int, expected a path, a DataFrame, a list of dicts, a mapping from objectives to paths or 'world:NAME'."
     )
 
 
