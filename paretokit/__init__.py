@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from paretokit.preferences.pack import Batch
     from paretokit.preferences.read import read_preferences
     from paretokit.preferences.read_steps import read_step_labels
+    from paretokit.preferences.recipes.recipe import Recipe
+    from paretokit.preferences.recipes.registry import recipes
     from paretokit.preferences.records import Preferences
     from paretokit.preferences.step_labels import StepLabels
     from paretokit.preferences.worlds import World, world
@@ -48,6 +50,7 @@ _HOMES = {
     "ParetokitError": "errors",
     "Policy": "models.policy",
     "Preferences": "preferences.records",
+    "Recipe": "preferences.recipes.recipe",
     "RewardConfig": "training.config",
     "RewardModel": "models.rewards",
     "Run": "experiments.store",
@@ -71,6 +74,7 @@ _HOMES = {
     "plot": "view.plot",
     "read_preferences": "preferences.read",
     "read_step_labels": "preferences.read_steps",
+    "recipes": "preferences.recipes.registry",
     "score": "experiments.score",
     "score_mixtures": "experiments.mixtures",
     "sweep": "experiments.sweep",
@@ -90,6 +94,7 @@ __all__ = [
     "ParetokitError",
     "Policy",
     "Preferences",
+    "Recipe",
     "RewardConfig",
     "RewardModel",
     "Run",
@@ -113,6 +118,7 @@ __all__ = [
     "plot",
     "read_preferences",
     "read_step_labels",
+    "recipes",
     "score",
     "score_mixtures",
     "sweep",

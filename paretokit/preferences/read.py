@@ -1,6 +1,6 @@
 """`read_preferences`: any of the accepted sources, read into one `Preferences` value or one clear error.
 
-Imports: torch, `errors`, and `files`, `forms`, `records`, `sources` of this floor; the worlds on use.
+Imports: torch, `errors`, and `files`, `forms`, `recipes`, `records`, `sources` of this floor; the worlds on use.
 """
 
 import math
@@ -13,6 +13,9 @@ import torch
 from paretokit.errors import ConfigError, DataError, suggestion
 from paretokit.preferences.files import Faults, Record
 from paretokit.preferences.forms import Pair, to_pairs
+from paretokit.preferences.recipes.reading import Reading, read_with
+from paretokit.preferences.recipes.recipe import Recipe
+from paretokit.preferences.recipes.registry import refuse_public
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.sources import Source, read_source
 
@@ -28,6 +31,8 @@ def read_preferences(
     objectives: Sequence[str] | None = None,
     on_error: str = "raise",
     margin: float | int | None = None,
+    recipe: str | Recipe | None = None,
+    recipe_options: Mapping[str, Any] | None = None,
 ) -> Preferences:
     """Return the preferences that a source holds.
 
@@ -53,6 +58,11 @@ def read_preferences(
     null. Where labels or scores are fields of their own, `objectives` names those to take; beside `labels` or
     `objective`, fields that the form does not know are ignored.
 
+    `recipe` reads a public data set as its authors meant it: a name from `paretokit.recipes()`, or a `Recipe` of your own.
+    Each says which columns it needs, what the labels mean, its licence and its `recipe_options`. Records that have the
+    columns of a public data set are refused without it, and the error names the recipe. What a recipe leaves out by its own
+    rule is listed in `.skipped` and counted in `.notes`.
+
     `objectives` (default: all, in order of first appearance) selects and orders; pairs that are judged on none of them
     are left out. `on_error="raise"` raises `DataError` for the first record that cannot be used, naming file, line and
     field; `"skip"` leaves such records out and lists them in `.skipped`. A source that cannot be read as a whole, or
@@ -76,10 +86,26 @@ def read_preferences(
         raise DataError(
             f"{name}: found no {'usable ' if faults.messages else ''}records, expected at least one.{_first(faults)}"
         )
-    pairs = to_pairs(records, objectives=objectives, margin=margin, faults=faults)
+    reading = None
+    if recipe is None:
+        if recipe_options:
+            raise ConfigError("recipe_options: found no recipe that they could belong to; pass recipe= too.")
+        refuse_public(records, kind="pairs")
+        pairs = to_pairs(records, objectives=objectives, margin=margin, faults=faults)
+    else:
+        reading = read_with(
+            recipe,
+            records,
+            kind="pairs",
+            objectives=objectives,
+            margin=margin,
+            options=recipe_options,
+            faults=faults,
+        )
+        pairs = reading.found
     if not pairs:
         raise DataError(f"{name}: found no usable records, expected at least one.{_first(faults)}")
-    return _assemble(pairs, objectives=objectives, source=name, skipped=faults.messages)
+    return _assemble(pairs, objectives=objectives, source=name, skipped=faults.messages, reading=reading)
 
 
 def _first(faults: Faults) -> str:
@@ -120,7 +146,9 @@ def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]
     return records
 
 
-def _assemble(pairs: list[Pair], *, objectives: Sequence[str] | None, source: str, skipped: list[str]) -> Preferences:
+def _assemble(
+    pairs: list[Pair], *, objectives: Sequence[str] | None, source: str, skipped: list[str], reading: Reading | None
+) -> Preferences:
     names = list(dict.fromkeys(name for pair in pairs for name in pair.labels))
     labels = [[math.nan if (label := pair.labels.get(name)) is None else label for pair in pairs] for name in names]
     preferences = Preferences(
@@ -130,7 +158,9 @@ def _assemble(pairs: list[Pair], *, objectives: Sequence[str] | None, source: st
         responses_b=[pair.response_b for pair in pairs],
         labels=torch.tensor(labels, dtype=torch.float32),
         source=source,
-        skipped=skipped,
+        skipped=[*skipped, *(() if reading is None else reading.left_out)],
+        recipe=None if reading is None else reading.recipe.name,
+        notes=() if reading is None else reading.notes,
     )
     if objectives is not None:
         preferences = preferences.select(objectives=objectives)

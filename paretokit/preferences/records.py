@@ -51,6 +51,8 @@ class Preferences:
     _labels: Tensor
     _source: str
     _skipped: tuple[str, ...]
+    _recipe: str | None
+    _notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -62,6 +64,8 @@ class Preferences:
         labels: Tensor,
         source: str = "memory",
         skipped: Sequence[str] = (),
+        recipe: str | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         """Take the pairs over, copying what could be changed later.
 
@@ -76,6 +80,8 @@ class Preferences:
             _labels=labels.detach().to("cpu", torch.float32, copy=True),
             _source=source,
             _skipped=tuple(skipped),
+            _recipe=recipe,
+            _notes=tuple(notes),
         )
         self._check()
 
@@ -141,8 +147,18 @@ class Preferences:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """What reading left out with `on_error="skip"`: one message per record."""
+        """What reading left out with `on_error="skip"`, or by the rule of a recipe: one message per record or pair."""
         return self._skipped
+
+    @property
+    def recipe(self) -> str | None:
+        """The name of the recipe that the pairs were read with, or None."""
+        return self._recipe
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the recipe says about its reading: data set and licence, remarks, counts of what it left out."""
+        return self._notes
 
     @cached_property
     def fingerprint(self) -> str:
@@ -179,6 +195,8 @@ class Preferences:
             labels=self._labels,
             source=source,
             skipped=self._skipped,
+            recipe=self._recipe,
+            notes=self._notes,
         )
 
     def select(
@@ -214,6 +232,8 @@ class Preferences:
             labels=self._labels[rows][:, pairs],
             source=self._source,
             skipped=self._skipped,
+            recipe=self._recipe,
+            notes=self._notes,
         )
 
     def _index(self, index: int) -> int:
@@ -262,6 +282,8 @@ class Preferences:
             source=self._source,
             fingerprint=self.fingerprint,
             skipped=len(self._skipped),
+            recipe=self._recipe,
+            notes=self._notes,
             texts=count_texts(self._prompts, self._responses_a, self._responses_b),
             labels=count_labels(self._labels, self._objectives),
             conflicts=count_conflicts(self._labels, self._objectives),

@@ -107,6 +107,8 @@ class PreferenceReport(NamedTuple):
     labels: tuple[LabelCounts, ...]
     conflicts: ConflictCounts
     tokens: TokenCounts | None = None
+    recipe: str | None = None  # the recipe that the pairs were read with
+    notes: tuple[str, ...] = ()  # what it says about the data: licence, remarks, counts of what it left out
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -114,6 +116,8 @@ class PreferenceReport(NamedTuple):
             "source": self.source,
             "fingerprint": self.fingerprint,
             "skipped": self.skipped,
+            "recipe": self.recipe,
+            "notes": list(self.notes),
             "texts": self.texts._asdict(),
             "labels": [{**counts._asdict(), "judged": counts.judged} for counts in self.labels],
             "conflicts": {
@@ -130,6 +134,7 @@ class PreferenceReport(NamedTuple):
         lines = [
             f"{texts.pairs} pairs on {texts.prompts} prompts ({texts.chats} chat) from {self.source}"
             + (f"; {self.skipped} records skipped" if self.skipped else ""),
+            *self.notes,
             f"{texts.duplicates} duplicate, {texts.identical} with equal responses, {texts.empty} with an empty response",
             "",
             *_table(

@@ -1,0 +1,81 @@
+"""Records read with a recipe: what was asked for is checked, the columns are compared, and what was left out is counted.
+
+Imports: `errors`, and `files`, `forms` of this floor and the other modules of this folder.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.preferences.files import Faults, Record
+from paretokit.preferences.recipes.recipe import Asked, Notes, Recipe
+from paretokit.preferences.recipes.registry import check_columns, find
+
+__all__ = ["Reading", "read_with"]
+
+
+class Reading(NamedTuple):
+    """What a recipe made of records."""
+
+    recipe: Recipe
+    found: Any  # a list of pairs, or what a recipe for steps returns
+    notes: tuple[str, ...]  # for people: recipe and licence, remarks, what was left out
+    left_out: tuple[str, ...]  # one message for each record or pair that the rule of the recipe leaves out
+
+
+def read_with(
+    recipe: str | Recipe,
+    records: Sequence[Record],
+    *,
+    kind: str,
+    objectives: Sequence[str] | None,
+    margin: float | int | None,
+    options: Mapping[str, Any] | None,
+    faults: Faults,
+) -> Reading:
+    """Return what the recipe makes of the records, which must be at least one.
+
+    Raises `ConfigError` for a recipe, option, objective or margin that does not exist here, `DataError` where the columns are
+    not those of the data set and for the first record that cannot be used.
+    """
+    recipe = find(recipe, kind=kind)
+    notes = Notes()
+    notes.say(f"recipe {recipe.name}: {recipe.title} ({recipe.source}), licence {recipe.licence}{_terms(recipe)}")
+    asked = Asked(
+        objectives=_objectives(recipe, objectives),
+        options=recipe.with_defaults(options or {}),
+        margin=_margin(recipe, margin),
+        faults=faults,
+        notes=notes,
+    )
+    check_columns(recipe, records)
+    found = recipe.read(records, asked)
+    return Reading(recipe, found, notes.lines(), tuple(notes.left_out))
+
+
+def _terms(recipe: Recipe) -> str:
+    return ": not for commercial use" if recipe.noncommercial else ""
+
+
+def _objectives(recipe: Recipe, objectives: Sequence[str] | None) -> tuple[str, ...]:
+    if objectives is None:
+        return recipe.objectives
+    known = (*recipe.objectives, *recipe.more)
+    for name in objectives:
+        if name not in known and not recipe.open:
+            raise DataError(
+                f"recipe {recipe.name!r}: unknown objective {name!r}, expected some of {', '.join(known)}."
+                f"{suggestion(name, known)}"
+            )
+    return tuple(objectives)
+
+
+def _margin(recipe: Recipe, margin: float | int | None) -> float:
+    if margin is None:
+        return 0.0
+    if not recipe.margin:
+        raise ConfigError(f"margin: found {margin}, but recipe {recipe.name!r} has no scores to compare; leave it out.")
+    if isinstance(margin, bool) or not (math.isfinite(margin) and margin >= 0):
+        raise ConfigError(f"margin: found {margin}, expected a finite number of at least 0.")
+    return float(margin)

@@ -1,0 +1,103 @@
+"""The recipes by name, the one that fits given records, and what to say where none was passed.
+
+Imports: `errors`, and `files` of this floor and the other modules of this folder.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.preferences.files import Record
+from paretokit.preferences.recipes.recipe import Recipe
+from paretokit.preferences.recipes.saferlhf import PKU_SAFERLHF
+from paretokit.prompts import describe
+
+__all__ = ["check_columns", "find", "recipes", "recognise", "refuse_public"]
+
+_RECIPES: tuple[Recipe, ...] = (PKU_SAFERLHF,)
+_READERS = {"pairs": "read_preferences", "steps": "read_step_labels"}
+_LOOK = 10  # records that are looked at to know a schema
+
+
+def recipes() -> dict[str, Recipe]:
+    """Return the recipes for public data sets by name, in alphabetical order.
+
+    >>> recipes()["pku-saferlhf"].licence
+    'CC-BY-NC-4.0'
+    """
+    return {recipe.name: recipe for recipe in sorted(_RECIPES, key=lambda recipe: recipe.name)}
+
+
+def find(recipe: str | Recipe, *, kind: str) -> Recipe:
+    """Return a recipe by its name; a `Recipe` stands for itself.
+
+    `kind` is that of the reader, "pairs" or "steps". Raises `ConfigError`, with the nearest name, for an unknown recipe, and
+    with the right reader for a recipe of the other kind.
+
+    >>> find("pku-safrlhf", kind="pairs")
+    Traceback (most recent call last):
+    paretokit.errors.ConfigError: recipe: found 'pku-safrlhf', expected one of pku-saferlhf. Did you mean 'pku-saferlhf'? ...
+    """
+    known = recipes()
+    if not isinstance(recipe, Recipe):
+        if recipe not in known:
+            names = [name for name, one in known.items() if one.kind == kind]
+            near = suggestion(recipe, known) if isinstance(recipe, str) else ""
+            raise ConfigError(
+                f"recipe: found {describe(recipe)}, expected one of {', '.join(names)}.{near} "
+                "Choose a name from paretokit.recipes(), or pass a Recipe of your own."
+            )
+        recipe = known[recipe]
+    if recipe.kind != kind:
+        raise ConfigError(
+            f"recipe: found {recipe.name!r}, which is for {recipe.kind}; expected one for {kind}. "
+            f"Use {_READERS.get(recipe.kind, recipe.kind)}(..., recipe={recipe.name!r})."
+        )
+    return recipe
+
+
+def recognise(records: Sequence[Record]) -> Recipe | None:
+    """Return the recipe whose data set the first records come from, or None."""
+    fields = _first_fields(records)
+    return next((recipe for recipe in recipes().values() if recipe.recognises(fields)), None)
+
+
+def refuse_public(records: Sequence[Record], *, kind: str) -> None:
+    """Raise `DataError`, naming the recipe and the reader, where the records come from a public data set."""
+    known = recognise(records)
+    if known is None:
+        return
+    reader = "" if known.kind == kind else f", with {_READERS[known.kind]}"
+    raise DataError(
+        f"{records[0].place}: found the columns of {known.source} ({', '.join(_first_fields(records))}), whose values have a "
+        f"meaning of their own; pass recipe={known.name!r}{reader}. If the data are others, rename the fields."
+    )
+
+
+def check_columns(recipe: Recipe, records: Sequence[Record]) -> None:
+    """Raise `DataError`, with the columns found and expected, where the first records have no form of the recipe."""
+    found = _first_fields(records)
+    if any(set(form) <= set(found) for form in recipe.forms):
+        return
+    nearest = min(recipe.forms, key=lambda form: len(set(form) - set(found)))
+    missing = [name for name in nearest if name not in found]
+    other = recognise(records)
+    hint = (
+        f"These are the columns of recipe={other.name!r}."
+        if other is not None and other.name != recipe.name
+        else f"Compare the file with {recipe.source}; its columns may have been renamed."
+    )
+    raise DataError(
+        f"{records[0].place}: recipe {recipe.name!r} found the columns {', '.join(map(str, found)) or 'none'}, expected "
+        f"{'; or '.join(', '.join(form) for form in recipe.forms)}; missing: {', '.join(missing)}. {hint}"
+    )
+
+
+def _first_fields(records: Sequence[Record]) -> Mapping[str, Any]:
+    """Return the columns of the first records, each with the first value that is there."""
+    fields: dict[str, Any] = {}
+    for row in records[:_LOOK]:
+        for name, value in row.fields.items():
+            if fields.get(name) is None:
+                fields[name] = value
+    return fields

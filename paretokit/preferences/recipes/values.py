@@ -1,0 +1,105 @@
+"""The values of public records, checked: verdicts, booleans, ratings, nested cells; each error names field, found, expected.
+
+Imports: the standard library, `errors`, `prompts`, and `files` of this floor.
+"""
+
+import ast
+import json
+from collections.abc import Collection
+from numbers import Real
+from typing import Any
+
+from paretokit.errors import DataError
+from paretokit.preferences.files import Record
+from paretokit.prompts import Message, as_text, describe
+
+__all__ = ["boolean", "integer", "nested", "place_of", "question", "text"]
+
+
+def place_of(row: Record, name: str) -> str:
+    """Return how an error names a field: "pairs.jsonl, line 3, field 'choice'"."""
+    return f"{row.place}, field {name!r}"
+
+
+def text(row: Record, name: str) -> str:
+    """Return a text field; `DataError` for anything else."""
+    return as_text(row.get(name), place=place_of(row, name))
+
+
+def question(words: str) -> tuple[Message, ...]:
+    """Return a chat prompt of one user message.
+
+    >>> question("Why?")
+    ({'role': 'user', 'content': 'Why?'},)
+    """
+    return (Message(role="user", content=words),)
+
+
+def integer(value: Any, *, place: str, expected: Collection[int], null: bool = False) -> int | None:
+    """Return a whole number out of a known set, also where a table holds it as 1.0 or a CSV cell as "1".
+
+    `null=True` lets a missing value through as None. Raises `DataError`, with the values expected, for anything else; true
+    and false are not numbers here.
+
+    >>> integer("1", place="x.csv, line 2, field 'choice'", expected=(0, 1))
+    1
+    >>> integer(2, place="x.jsonl, line 2, field 'choice'", expected=(0, 1))
+    Traceback (most recent call last):
+    paretokit.errors.DataError: x.jsonl, line 2, field 'choice': found 2, expected 0 or 1.
+    """
+    if null and (value is None or value == ""):
+        return None
+    found = value
+    if isinstance(found, str):
+        try:
+            found = float(found)
+        except ValueError:
+            found = None
+    if isinstance(found, Real) and not isinstance(found, bool) and found in expected:
+        return int(found)
+    raise DataError(f"{place}: found {describe(value)}, expected {either(expected)}{' or null' if null else ''}.")
+
+
+def boolean(value: Any, *, place: str) -> bool:
+    """Return true or false, also where a CSV cell spells them; `DataError` for anything else.
+
+    >>> boolean("True", place="x.csv, line 2, field 'is_safe'")
+    True
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
+    raise DataError(f"{place}: found {describe(value)}, expected true or false.")
+
+
+def nested(value: Any, kind: type, *, place: str) -> Any:
+    """Return a list or an object, also where a table cell spells it as JSON or as Python; `DataError` for anything else.
+
+    >>> nested("[{'rank': 1}]", list, place="x.csv, line 2, field 'answers'")
+    [{'rank': 1}]
+    """
+    found = value
+    if isinstance(found, str):
+        found = _spelled(found)
+    if isinstance(found, kind):
+        return found
+    raise DataError(f"{place}: found {describe(value)}, expected {'a list' if kind is list else 'an object'}.")
+
+
+def either(expected: Collection[Any]) -> str:
+    """Return the values of a set for a message: "0, 1 or 2", and "-3 to 3" for a longer run of numbers."""
+    values = list(expected)
+    if len(values) > 3 and values == list(range(values[0], values[-1] + 1)):
+        return f"a whole number from {values[0]} to {values[-1]}"
+    *first, last = map(describe, values)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _spelled(cell: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return None
