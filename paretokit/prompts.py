@@ -8,10 +8,27 @@ from typing import Any, NamedTuple, NoReturn
 
 from paretokit.errors import DataError, suggestion
 
-__all__ = ["ROLES", "Message", "Prompt", "Reply", "as_prompt", "as_text", "describe", "is_chat"]
+__all__ = ["ROLES", "Message", "Prompt", "Reply", "as_message", "as_prompt", "as_text", "describe", "is_chat"]
 
 Prompt = str | Sequence[Mapping[str, str]]
 ROLES = ("system", "user", "assistant")
+_UNREAD_KEYS = {  # what chat data put beside role and content, and a policy that reads text would not see
+    "tool_calls": "calls of tools",
+    "function_call": "a call of a function",
+    "tool_call_id": "the result of a tool",
+    "reasoning_content": "a thought",
+    "reasoning": "a thought",
+    "thinking": "a thought",
+    "images": "images",
+    "audio": "sound",
+    "audios": "sound",
+    "videos": "videos",
+}
+_UNREAD_ROLES = {
+    "tool": "Results of tools are not read: leave the record out.",
+    "function": "Results of functions are not read: leave the record out.",
+    "developer": "Rename it to 'system'.",
+}
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
@@ -78,7 +95,8 @@ def as_prompt(value: Any, *, place: str = "prompt") -> str | tuple[Message, ...]
     """Return a valid prompt: raw text as it is, chat messages as a tuple of `Message`, which cannot be changed.
 
     Chat: roles are system, user and assistant; a system message comes first or not at all; the last message is the
-    user's, since the response answers it. Raises `DataError` naming `place` and the message.
+    user's, since the response answers it; see `as_message` for each of them. Raises `DataError` naming `place` and the
+    message.
 
     >>> as_prompt([{"role": "user", "content": "Hi"}])
     ({'role': 'user', 'content': 'Hi'},)
@@ -101,21 +119,75 @@ def as_prompt(value: Any, *, place: str = "prompt") -> str | tuple[Message, ...]
     return messages
 
 
-def _message(item: Any, *, first: bool, place: str) -> Message:
+def as_message(item: Any, *, place: str) -> Message:
+    """Return a valid chat message: an object with a role and a content, all of which is text.
+
+    A content may be a list of text parts `{"type": "text", "text": "..."}`: they are put together without anything between
+    them, as chat templates do. Keys beside role and content may be null or empty. Raises `DataError` for everything that would
+    be lost: tool calls and results, thoughts, images, sound, and any other key, naming `place`.
+
+    >>> as_message({"role": "user", "content": [{"type": "text", "text": "Hi"}], "tool_calls": None}, place="prompt")
+    {'role': 'user', 'content': 'Hi'}
+    """
     if not isinstance(item, Mapping):
         raise DataError(f"{place}: found {describe(item)}, expected an object with 'role' and 'content'.")
+    if {"from", "value"} <= set(item):
+        raise DataError(
+            f"{place}: found the keys 'from' and 'value', expected 'role' and 'content'; rename them, and the speakers "
+            "human to user and gpt to assistant."
+        )
+    extra = [key for key, part in item.items() if key not in ("role", "content") and not _nothing(part)]
+    for key in extra:
+        if key in _UNREAD_KEYS:
+            raise DataError(
+                f"{place}: found the key {key!r}, {_UNREAD_KEYS[key]}, which would be lost; expected 'role' and 'content'. "
+                "Write it into the content as text, or leave the record out."
+            )
+    role = item.get("role")
+    if isinstance(role, str) and role in _UNREAD_ROLES:
+        raise DataError(f"{place}: found role {role!r}, expected one of {', '.join(ROLES)}. {_UNREAD_ROLES[role]}")
     for key in ("role", "content"):
         if key not in item:
             raise DataError(f"{place}: {key!r} is missing, expected an object with 'role' and 'content'.")
-    if extra := [key for key, part in item.items() if key not in ("role", "content") and part is not None]:
+    if extra:
         raise DataError(f"{place}: found the key {extra[0]!r}, expected 'role' and 'content'; remove the key.")
-    role = item["role"]
     if role not in ROLES:
         near = suggestion(role, ROLES) if isinstance(role, str) else ""
         raise DataError(f"{place}: found role {describe(role)}, expected one of {', '.join(ROLES)}.{near}")
-    if role == "system" and not first:
+    return Message(role=role, content=_content(item["content"], place=f"{place}, 'content'"))
+
+
+def _message(item: Any, *, first: bool, place: str) -> Message:
+    message = as_message(item, place=place)
+    if message["role"] == "system" and not first:
         raise DataError(f"{place}: found a system message, expected it first or not at all.")
-    return Message(role=role, content=as_text(item["content"], place=f"{place}, 'content'"))
+    return message
+
+
+def _nothing(part: Any) -> bool:
+    """Return whether a value is null or empty, so that nothing is lost without it."""
+    return part is None or (isinstance(part, (str, list, tuple, dict)) and not part)
+
+
+def _content(value: Any, *, place: str) -> str:
+    """Return the text of a content, which may be a list of text parts."""
+    if not isinstance(value, (list, tuple)):
+        return as_text(value, place=place)
+    if not value:
+        raise DataError(f"{place}: found an empty list, expected text or a list of text parts.")
+    texts = []
+    for index, part in enumerate(value):
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if not isinstance(part, Mapping) or kind != "text":
+            found = describe(part) if kind is None else f"a part of type {describe(kind)}"
+            raise DataError(
+                f"{place}, part {index}: found {found}, which would be lost; expected text or parts of type 'text' only. "
+                "Leave the record out, or describe the part in words."
+            )
+        if extra := [key for key, item in part.items() if key not in ("type", "text") and not _nothing(item)]:
+            raise DataError(f"{place}, part {index}: found the key {extra[0]!r}, expected 'type' and 'text'; remove the key.")
+        texts.append(as_text(part.get("text"), place=f"{place}, part {index}, 'text'"))
+    return "".join(texts)
 
 
 def describe(value: Any) -> str:
