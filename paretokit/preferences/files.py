@@ -1,23 +1,29 @@
-"""Files as records: JSONL, CSV and Parquet, each record with the place to name when it cannot be used.
+"""Files as records: JSON, CSV and Parquet, each record with the place to name when it cannot be used.
 
-Imports: the standard library, `errors`, `prompts`; pyarrow on use.
+Imports: the standard library, `errors`, `prompts`, and `cells` and `tables` of this floor; pyarrow on use.
 """
 
 import csv
+import gzip
 import io
 import json
-import math
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from paretokit.errors import DataError
+from paretokit.preferences.cells import parse_json, plain, read_cells
+from paretokit.preferences.tables import arrow_rows
 from paretokit.prompts import describe
 
-__all__ = ["SUFFIXES", "Faults", "Record", "from_cells", "parse_json", "read_records", "record"]
+__all__ = ["FILE_TYPES", "SUFFIXES", "Faults", "Record", "file_type", "from_cells", "read_records", "record"]
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+FILE_TYPES = ".jsonl, .ndjson, .json, .csv, each also as .gz, or .parquet"
+_GZIP = b"\x1f\x8b"
 
 
 class Record(NamedTuple):
@@ -59,40 +65,63 @@ def record(place: str, value: Any) -> Record:
     """Return a record with what NumPy and pandas put into it turned into plain values, a missing value into None."""
     if not isinstance(value, dict):
         raise DataError(f"{place}: found {describe(value)}, expected an object with fields such as 'prompt'.")
-    return Record(place, _plain(value))
+    return Record(place, plain(value))
 
 
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    if hasattr(value, "tolist"):  # NumPy arrays and scalars
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return None if type(value).__name__ in ("NAType", "NaTType") else value
+def from_cells(row: Record) -> Record:
+    """Return the record of a table row with its text cells read, see `cells.read_cells`."""
+    return Record(row.place, read_cells(row.fields, place=row.place))
 
 
-def read_records(path: Path, *, faults: Faults) -> list[Record]:
-    """Return the records of a file, read by its suffix. `DataError` for a file that cannot be read as a whole."""
+def file_type(path: Path) -> str:
+    """Return the suffix of a data file that says how to read it, "" where it is none of `SUFFIXES`; `.gz` is left out.
+
+    >>> file_type(Path("pairs.JSONL.gz")), file_type(Path("pairs.txt"))
+    ('.jsonl', '')
+    """
+    name = path.name.lower()
+    suffix = Path(name.removesuffix(".gz")).suffix
+    return suffix if suffix in SUFFIXES else ""
+
+
+def read_records(path: Path, *, faults: Faults, limit: int | None = None) -> list[Record]:
+    """Return the records of a file, at most the first `limit`, read by its suffix.
+
+    Raises `DataError` for a file that cannot be read as a whole.
+    """
     if path.is_dir():
-        raise DataError(f"{path}: found a folder, expected a file ({', '.join(SUFFIXES)}).")
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: found the file type {path.suffix!r}, expected one of {', '.join(SUFFIXES)}; convert it.")
+        raise DataError(f"{path}: found a folder, expected a file ({FILE_TYPES}).")
+    kind = file_type(path)
+    packed = path.name.lower().endswith(".gz")
+    if not kind or (packed and kind == ".parquet"):
+        found = "".join(path.suffixes[-2:]) if packed else path.suffix
+        raise DataError(f"{path}: found the file type {found!r}, expected one of {FILE_TYPES}; convert it.")
     if not path.exists():
         raise DataError(f"{path}: there is no such file (looked in {path.absolute().parent}); check the path.")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions.") from None
-    if path.suffix.lower() == ".parquet":
-        return _parquet(path, data, faults=faults)
-    if path.suffix.lower() == ".csv":
-        return _csv(path, _text(path, data), faults=faults)
-    return _jsonl(path, _text(path, data), faults=faults)
+    if packed:
+        data = _unpacked(path, data)
+    elif data[:2] == _GZIP:
+        raise DataError(f"{path}: found compressed bytes, expected {kind}; end its name in {kind}.gz, or unpack it.")
+    if kind == ".parquet":
+        return _parquet(path, data, faults=faults, limit=limit)
+    text = _text(path, data)
+    if kind == ".csv":
+        return _csv(path, text, faults=faults, limit=limit)
+    start = text.lstrip()[:1]
+    if start == "[" or (start == "{" and kind == ".json"):
+        return _json(path, text, faults=faults, limit=limit)
+    return _jsonl(path, text, faults=faults, limit=limit)
+
+
+def _unpacked(path: Path, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: broken gzip ({' '.join(str(error).split())}); pack the file again.") from None
 
 
 def _text(path: Path, data: bytes) -> str:
@@ -106,40 +135,48 @@ def _text(path: Path, data: bytes) -> str:
         ) from None
 
 
-def _jsonl(path: Path, text: str, *, faults: Faults) -> list[Record]:
+def _jsonl(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Record]:
     records = []
-    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: U+2028 may stand inside a string
-        if line.strip():
-            with faults.tolerated():
-                place = f"{path}, line {number}"
-                records.append(record(place, parse_json(line, place=place)))
+    # not splitlines: U+2028 may stand inside a string
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    for number, line in islice(lines, limit):
+        with faults.tolerated():
+            place = f"{path}, line {number}"
+            records.append(record(place, parse_json(line, place=place)))
     return records
 
 
-def parse_json(text: str, *, place: str) -> Any:
-    """Return the value of a JSON text. `DataError` for broken JSON and for a key that stands twice in an object."""
+def _json(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Record]:
+    """Return the records of a list of objects; a file with an object on each line is JSONL, whatever it is called."""
+    if text.lstrip().startswith("{"):
+        _refuse_one_object(path, text)
+        return _jsonl(path, text, faults=faults, limit=limit)
+    rows = parse_json(text, place=str(path), expected="a list of objects")
+    records = []
+    for index, row in enumerate(islice(rows, limit)):
+        with faults.tolerated():
+            records.append(record(f"{path}, item {index}", row))
+    return records
 
-    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        fields = dict(pairs)
-        if len(fields) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{place}: found the key {twice!r} twice in one object, expected each once.")
-        return fields
 
+def _refuse_one_object(path: Path, text: str) -> None:
+    """Raise `DataError` for a file that is one object around its records, or one object with a list for each column."""
     try:
-        return json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: broken JSON at column {error.colno} ({error.msg}), expected one complete object.") from None
-    except DataError:
-        raise
-    except ValueError:  # Python converts no integer of more than 4300 digits
-        raise DataError(f"{place}: broken JSON (a number of too many digits), expected one complete object.") from None
-    except RecursionError:
-        raise DataError(f"{place}: broken JSON (nested too deeply), expected one complete object.") from None
+        whole = json.loads(text)
+    except (ValueError, RecursionError):  # several objects, or none
+        return
+    if "\n" in text.strip() or all(isinstance(part, (dict, list)) for part in whole.values()):
+        raise DataError(
+            f"{path}: found one object with the fields {_names(whole)}, expected a list of objects or one object on each line. "
+            "Save the records as a list (in pandas: orient='records')."
+        )
 
 
-def _csv(path: Path, text: str, *, faults: Faults) -> list[Record]:
+def _names(fields: Any) -> str:
+    return describe(", ".join(map(str, fields)))[1:-1]
+
+
+def _csv(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Record]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         rows = []
@@ -157,7 +194,7 @@ def _csv(path: Path, text: str, *, faults: Faults) -> list[Record]:
         twice = next(name for name in header if header.count(name) > 1)
         raise DataError(f"{path}, line 1: found the column {twice!r} twice, expected each once; rename one.")
     records = []
-    for start, cells in rest:
+    for start, cells in islice(rest, limit):
         with faults.tolerated():
             place = f"{path}, line {start}"
             if len(cells) != len(header):
@@ -166,30 +203,7 @@ def _csv(path: Path, text: str, *, faults: Faults) -> list[Record]:
     return records
 
 
-def from_cells(row: Record) -> Record:
-    """Return the record of a table row with its text cells read: chats and `labels` as JSON, "" labels as null."""
-    fields = dict(row.fields)
-    for name in ("prompt", "chosen", "rejected"):
-        if isinstance(cell := fields.get(name), str):
-            fields[name] = _chat_or_text(cell)
-    if isinstance(cell := fields.get("labels"), str):
-        fields["labels"] = parse_json(cell, place=f"{row.place}, field 'labels'")
-    return Record(row.place, fields)
-
-
-def _chat_or_text(cell: str) -> Any:
-    """Return the chat that a cell spells as JSON, else the cell: a list of objects with a role is no raw prompt."""
-    if not cell.lstrip().startswith("["):
-        return cell
-    try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        return cell
-    chat = isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value)
-    return value if chat else cell
-
-
-def _parquet(path: Path, data: bytes, *, faults: Faults) -> list[Record]:
+def _parquet(path: Path, data: bytes, *, faults: Faults, limit: int | None) -> list[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -199,7 +213,7 @@ def _parquet(path: Path, data: bytes, *, faults: Faults) -> list[Record]:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: broken Parquet ({reason}); write the file again.") from None
     records = []
-    for number, row in enumerate(table.to_pylist(maps_as_pydicts="strict"), start=1):
+    for number, row in enumerate(arrow_rows(table, name=str(path), limit=limit), start=1):
         with faults.tolerated():
             records.append(from_cells(record(f"{path}, row {number}", row)))
     return records

@@ -1,6 +1,6 @@
 """The three forms of preference data, each turned into pairs: native pairs, chosen and rejected, scored responses.
 
-Imports: the standard library, `errors`, `prompts`, and `files` and `records` of this floor.
+Imports: the standard library, `errors`, `prompts`, and `cells`, `fields`, `files`, `meaning` and `records` of this floor.
 """
 
 import math
@@ -10,9 +10,12 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.preferences.cells import number
+from paretokit.preferences.fields import answer_of, chosen_texts, prompt_of
 from paretokit.preferences.files import Faults, Record
+from paretokit.preferences.meaning import check_chosen, check_labels, check_names, check_row, check_verdicts
 from paretokit.preferences.records import FIELDS
-from paretokit.prompts import Prompt, as_prompt, as_text, describe
+from paretokit.prompts import Prompt, describe
 
 __all__ = ["Pair", "to_pairs"]
 
@@ -32,12 +35,18 @@ class Pair(NamedTuple):
 
 
 def to_pairs(
-    records: Sequence[Record], *, objectives: Sequence[str] | None, margin: float | int | None, faults: Faults
+    records: Sequence[Record],
+    *,
+    objectives: Sequence[str] | None,
+    margin: float | int | None,
+    ties: bool = False,
+    faults: Faults,
 ) -> list[Pair]:
     """Return the pairs that the records hold, in order; their form is that of the first record that has one.
 
     `objectives` names the columns that hold labels or scores, where they are columns; None takes every column that is
-    not a field of the form. `margin` is for scored responses only.
+    not a field of the form. `margin` is for scored responses only, `ties` (0 is a tie, also where no label is -1) for native
+    pairs only. What would be read with another meaning is an error, see `meaning`.
     """
     forms = (("response_a", _native), ("chosen", _chosen), ("response", _scored))
     keys = next((row.fields.keys() for row in records if any(key in row.fields for key, _ in forms)), None)
@@ -45,36 +54,55 @@ def to_pairs(
         found = ", ".join(map(str, records[0].fields)) or "none"
         raise DataError(f"{records[0].place}: found the fields {found}, expected {_FORMS}; rename the fields.")
     form = next(form for key, form in forms if key in keys)
+    if ties and form is not _native:
+        raise ConfigError("ties: found True, but only pairs with labels state ties by 0; leave it out.")
     if form is _scored:
         return _scored(records, objectives=objectives, margin=margin, faults=faults)
     if margin is not None:
         raise ConfigError(f"margin: found {margin}, but only scored responses have a margin; leave it out.")
     if form is _chosen:
         return _chosen(records, faults=faults)
-    return _native(records, objectives=objectives, faults=faults)
+    return _native(records, objectives=objectives, ties=ties, faults=faults)
 
 
 # --- native --------------------------------------------------------------------------------------------------------
 
 
-def _native(records: Sequence[Record], *, objectives: Sequence[str] | None, faults: Faults) -> list[Pair]:
+def _native(records: Sequence[Record], *, objectives: Sequence[str] | None, ties: bool, faults: Faults) -> list[Pair]:
     if any("labels" in row.fields for row in records) or not any(set(row.fields) - set(FIELDS) for row in records):
         columns = None
     else:
         columns = _columns(records, objectives, fields=FIELDS)
+        check_names(columns, place=records[0].place, scores=False)
+    check_labels(_stated(records, columns, objectives=objectives), ties=ties)
     hint = " Name the label columns with objectives=[...]." if columns is not None and objectives is None else ""
     pairs = []
     for row in records:
         with faults.tolerated():
-            found = _object(row, "labels") if columns is None else {name: _number(row.get(name)) for name in columns}
+            check_row(row)
+            found = _object(row, "labels") if columns is None else {name: number(row.get(name)) for name in columns}
             inside = ", field 'labels', objective" if columns is None else ", field"
             labels = {name: _label(value, place=f"{row.place}{inside} {name!r}", hint=hint) for name, value in found.items()}
-            pair = Pair(_prompt(row), _response(row, "response_a"), _response(row, "response_b"), labels)
+            prompt = prompt_of(row)
+            a, b = (answer_of(row, name, prompt=prompt) for name in ("response_a", "response_b"))
             if any(label is not None for label in labels.values()):
-                pairs.append(pair)
+                pairs.append(Pair(prompt, a, b, labels))
             elif columns is None or objectives is None:
                 raise DataError(f"{row.place}: no objective is judged, expected +1, 0 or -1 for at least one.")
     return pairs
+
+
+def _stated(
+    records: Sequence[Record], columns: Sequence[str] | None, *, objectives: Sequence[str] | None
+) -> dict[str, list[tuple[str, Any]]]:
+    """Return by objective the places and values of all labels, right or wrong: of `labels`, or of the columns."""
+    stated: dict[str, list[tuple[str, Any]]] = {}
+    for row in records:
+        labels = row.fields.get("labels") if columns is None else {name: row.fields.get(name) for name in columns}
+        for name, value in labels.items() if isinstance(labels, dict) else ():
+            if objectives is None or name in objectives:
+                stated.setdefault(name, []).append((row.place, value if columns is None else number(value)))
+    return stated
 
 
 def _columns(records: Sequence[Record], objectives: Sequence[str] | None, *, fields: Sequence[str]) -> list[str]:
@@ -96,19 +124,6 @@ def _object(row: Record, name: str) -> dict[str, Any]:
     return value
 
 
-def _number(cell: Any) -> Any:
-    """Return the number that a text cell spells, None for an empty one, anything else as it is."""
-    if not isinstance(cell, str):
-        return cell
-    if not cell.strip():
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        return cell
-    return None if math.isnan(value) else value
-
-
 def _label(value: Any, *, place: str, hint: str = "") -> float | None:
     if value is None:
         return None
@@ -119,29 +134,23 @@ def _label(value: Any, *, place: str, hint: str = "") -> float | None:
     return float(value)
 
 
-def _prompt(row: Record) -> Prompt:
-    return as_prompt(row.get("prompt"), place=f"{row.place}, field 'prompt'")
-
-
-def _response(row: Record, name: str) -> str:
-    return as_text(row.get(name), place=f"{row.place}, field {name!r}")
-
-
 # --- chosen and rejected -------------------------------------------------------------------------------------------
 
 
 def _chosen(records: Sequence[Record], *, faults: Faults) -> list[Pair]:
     """One row per judgement; rows on the same prompt and responses become one pair with several labels."""
+    check_verdicts(records, fields=("prompt", "chosen", "rejected", "objective"))
     pairs: list[Pair] = []
     open_pairs: dict[tuple[Prompt, frozenset[str]], list[Pair]] = {}
     for row in records:
         with faults.tolerated():
-            prompt = _prompt(row)
-            chosen, rejected = (_answer(row, name, chat=not isinstance(prompt, str)) for name in ("chosen", "rejected"))
+            check_row(row)
+            prompt, chosen, rejected = chosen_texts(row)
+            check_chosen(row)
             if "objective" not in row.fields:
                 raise DataError(
                     f"{row.place}, field 'objective': missing; name what the judgement is about, "
-                    "or pass {objective: path} for files of one objective each."
+                    "or pass {objective: source} for sources of one objective each."
                 )
             objective = row.fields["objective"]
             if not isinstance(objective, str) or not objective.strip():
@@ -154,20 +163,6 @@ def _chosen(records: Sequence[Record], *, faults: Faults) -> list[Pair]:
                 alike.append(pair)
             pair.labels[objective] = 1.0 if pair.response_a == chosen else -1.0
     return pairs
-
-
-def _answer(row: Record, name: str, *, chat: bool) -> str:
-    """Return a text, or the content of the one assistant message in which a chat data set holds it."""
-    value, place = row.get(name), f"{row.place}, field {name!r}"
-    if not isinstance(value, list):
-        return as_text(value, place=place)
-    if not chat:
-        raise DataError(f"{place}: found messages after a raw text prompt, expected text; make the prompt messages too.")
-    if len(value) != 1 or not isinstance(value[0], dict) or value[0].get("role") != "assistant":
-        raise DataError(
-            f"{place}: found {describe(value)}, expected text or one assistant message; put the rest into 'prompt'."
-        )
-    return as_text(value[0].get("content"), place=f"{place}, 'content'")
 
 
 # --- scored responses ----------------------------------------------------------------------------------------------
@@ -191,11 +186,14 @@ def _scored(
     if not (math.isfinite(margin) and margin >= 0):
         raise ConfigError(f"margin: found {margin}, expected a finite number of at least 0.")
     columns = _columns(records, objectives, fields=("prompt", "response"))
+    check_names(columns, place=records[0].place, scores=True)
     groups: dict[Prompt, list[_Scored]] = {}
     for row in records:
         with faults.tolerated():
-            scores = {name: _score(_number(row.get(name)), place=f"{row.place}, field {name!r}") for name in columns}
-            groups.setdefault(_prompt(row), []).append(_Scored(row.place, _response(row, "response"), scores))
+            check_row(row)
+            prompt = prompt_of(row)
+            scores = {name: _score(number(row.get(name)), place=f"{row.place}, field {name!r}") for name in columns}
+            groups.setdefault(prompt, []).append(_Scored(row.place, answer_of(row, "response", prompt=prompt), scores))
     pairs = []
     for prompt, group in groups.items():
         with faults.tolerated():

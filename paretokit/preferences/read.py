@@ -1,10 +1,9 @@
 """`read_preferences`: any of the accepted sources, read into one `Preferences` value or one clear error.
 
-Imports: torch, `errors`, and `files`, `forms`, `recipes`, `records`, `sources` of this floor; the worlds on use.
+Imports: torch, `errors`, and `files`, `forms`, `recipes`, `records`, `sources`, `tables` of this floor; the worlds on use.
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,11 +17,12 @@ from paretokit.preferences.recipes.recipe import Recipe
 from paretokit.preferences.recipes.registry import refuse_public
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.sources import Source, read_source
+from paretokit.preferences.tables import is_table
 
 __all__ = ["read_preferences"]
 
 _ON_ERROR = ("raise", "skip")
-_OTHERS = ("a mapping from objectives to paths", "'world:NAME'")
+_OTHERS = ("a mapping from objectives to sources", "'world:NAME'")
 
 
 def read_preferences(
@@ -33,30 +33,40 @@ def read_preferences(
     margin: float | int | None = None,
     recipe: str | Recipe | None = None,
     recipe_options: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    ties: bool = False,
 ) -> Preferences:
     """Return the preferences that a source holds.
 
     `source` is one of
 
-    - a path to a UTF-8 file: `.jsonl` (also `.ndjson`, `.json`: one object per line), `.csv` with a header, `.parquet`;
-    - a DataFrame, or a list of dicts, one per record;
-    - a mapping from objectives to paths: one file of chosen and rejected responses per objective;
+    - a path to a UTF-8 file: `.jsonl` (also `.ndjson`, `.json`: one object per line, or a list of objects), `.csv` with a
+      header, each also as `.gz`; `.parquet`;
+    - a table: a pandas or polars frame, an Arrow table, a `Dataset` of `datasets`; or a list of dicts, one per record;
+    - `"hub:OWNER/NAME"`, a data set of the Hugging Face hub, read as a stream (needs the extra `hub`; see `hub.open_hub` for
+      `?split=` and other options). `limit` says how many records are read, of every source: the first ones;
+    - a mapping from objectives to sources: chosen and rejected responses for each objective;
     - `"world:NAME"`, a built-in task.
 
     A record has one of three forms; the first record decides for the source:
 
     - `prompt`, `response_a`, `response_b`, `labels`: an object with +1 (a is better), -1 (b), 0 (tie) or null (not
-      judged) per objective. Without a field `labels`, every other field is an objective and holds its label;
+      judged) per objective. Without a field `labels`, every other field is an objective and holds its label. Labels of 0
+      and 1 without any -1 are an error, since such numbers mostly name the better response; `ties=True` says that 0 is a
+      tie;
     - `prompt`, `chosen`, `rejected`, `objective` (as TRL has it): the chosen response is better on that objective.
-      Responses may be text or one assistant message. Rows that judge the same two responses to the same prompt on
-      several objectives become one pair with several labels; the response chosen first is a;
+      Without `prompt`, chosen and rejected are whole conversations, and the messages that both begin with are the prompt.
+      Rows that judge the same two responses to the same prompt on several objectives become one pair with several labels;
+      the response chosen first is a;
     - `prompt`, `response` and one number per objective, larger is better: every two responses to a prompt are a pair,
       the earlier one is a. `margin` must be stated: scores that differ by no more are a tie.
 
-    A prompt is raw text or a list of messages `{"role", "content"}`, the last one the user's; a response may be empty.
-    In CSV, Parquet and DataFrames a chat and `labels` may also be spelled as JSON text, and an empty label or score is
-    null. Where labels or scores are fields of their own, `objectives` names those to take; beside `labels` or
-    `objective`, fields that the form does not know are ignored.
+    A prompt is raw text or a list of messages `{"role", "content"}`, the last one the user's; a response is text, which may
+    be empty, or after messages one assistant message. In CSV and tables, messages and `labels` may also be spelled as text,
+    and an empty label or score is null. Where labels or scores are fields of their own, `objectives` names those to take;
+    beside `labels` or `objective`, fields that the form does not know are ignored, but not those that change what the row
+    means: images, tools, a system text, scores by which the rejected response is better and others are errors, see
+    `meaning`.
 
     `recipe` reads a public data set as its authors meant it: a name from `paretokit.recipes()`, or a `Recipe` of your own.
     Each says which columns it needs, what the labels mean, its licence and its `recipe_options`. Records that have the
@@ -79,9 +89,9 @@ def read_preferences(
     if on_error not in _ON_ERROR:
         raise ConfigError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'.{suggestion(on_error, _ON_ERROR)}")
     if isinstance(source, str) and source.startswith("world:"):
-        return _world(source, objectives=objectives, margin=margin)
+        return _world(source, objectives=objectives, margin=margin, limit=limit, ties=ties)
     faults = Faults(skip=on_error == "skip")
-    name, records = _records(source, faults=faults)
+    name, records = _records(source, limit=limit, faults=faults)
     if not records:
         raise DataError(
             f"{name}: found no {'usable ' if faults.messages else ''}records, expected at least one.{_first(faults)}"
@@ -91,8 +101,10 @@ def read_preferences(
         if recipe_options:
             raise ConfigError("recipe_options: found no recipe that they could belong to; pass recipe= too.")
         refuse_public(records, kind="pairs")
-        pairs = to_pairs(records, objectives=objectives, margin=margin, faults=faults)
+        pairs = to_pairs(records, objectives=objectives, margin=margin, ties=ties, faults=faults)
     else:
+        if ties:
+            raise ConfigError("ties: found True, but a recipe knows what its labels mean; leave it out.")
         reading = read_with(
             recipe,
             records,
@@ -112,30 +124,34 @@ def _first(faults: Faults) -> str:
     return f" The first of {len(faults.messages)} problems: {faults.messages[0]}" if faults.messages else ""
 
 
-def _world(source: str, *, objectives: Sequence[str] | None, margin: float | int | None) -> Preferences:
+def _world(
+    source: str, *, objectives: Sequence[str] | None, margin: float | int | None, limit: int | None, ties: bool
+) -> Preferences:
     from paretokit.preferences.worlds import world
 
     if margin is not None:
         raise ConfigError(f"margin: found {margin}, but only scored responses have a margin; leave it out.")
+    if ties:
+        raise ConfigError("ties: found True, but the labels of a world are known; leave it out.")
     preferences = world(source.removeprefix("world:")).preferences
-    return preferences if objectives is None else preferences.select(objectives=objectives)
+    if objectives is None and limit is None:
+        return preferences
+    return preferences.select(objectives=objectives, limit=limit)
 
 
-def _records(source: Any, *, faults: Faults) -> Source:
+def _records(source: Any, *, limit: int | None, faults: Faults) -> Source:
     """Return the source's name and its records."""
-    if isinstance(source, Mapping):
-        return Source(", ".join(str(path) for path in source.values()), _per_objective(source, faults=faults))
-    return read_source(source, faults=faults, others=_OTHERS)
+    if isinstance(source, Mapping) and not is_table(source):
+        return _per_objective(source, limit=limit, faults=faults)
+    return read_source(source, limit=limit, faults=faults, others=_OTHERS)
 
 
-def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]:
-    records = []
-    for objective, path in source.items():
-        if not isinstance(path, (str, os.PathLike)):
-            raise DataError(f"source, objective {objective!r}: found {type(path).__name__}, expected a path to a file.")
-        found = read_source(path, faults=faults).records
+def _per_objective(source: Mapping[str, Any], *, limit: int | None, faults: Faults) -> Source:
+    names, records = [], []
+    for objective, part in source.items():
+        name, found = read_source(part, place=f"source, objective {objective!r}", limit=limit, faults=faults)
         if not found:
-            raise DataError(f"{path}: found no records, expected at least one.{_first(faults)}")
+            raise DataError(f"{name}: found no records, expected at least one.{_first(faults)}")
         for row in found:
             with faults.tolerated():
                 row.get("chosen")
@@ -143,7 +159,8 @@ def _per_objective(source: Mapping[str, Any], *, faults: Faults) -> list[Record]
                 if stated not in (None, objective):
                     raise DataError(f"{row.place}, field 'objective': found {stated!r} in the file for {objective!r}.")
                 records.append(Record(row.place, {**row.fields, "objective": objective}))
-    return records
+        names.append(name)
+    return Source(", ".join(names), records)
 
 
 def _assemble(

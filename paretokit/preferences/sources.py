@@ -1,15 +1,18 @@
-"""Any source of records, read into a name and a list of records: a file, a table in memory, or a list of dicts.
+"""Any source of records, read into a name and a list of records: a file, the hub, a table in memory, or a list of dicts.
 
-Imports: the standard library, `errors`, `prompts`, and `files` of this floor.
+Imports: the standard library, `errors`, `prompts`, and `files`, `hub`, `tables` of this floor.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from paretokit.errors import DataError
-from paretokit.preferences.files import SUFFIXES, Faults, Record, from_cells, read_records, record
+from paretokit.errors import ConfigError, DataError
+from paretokit.preferences.files import FILE_TYPES, Faults, Record, file_type, from_cells, read_records, record
+from paretokit.preferences.hub import PREFIX, open_hub
+from paretokit.preferences.tables import open_table
 from paretokit.prompts import describe
 
 __all__ = ["Source", "read_source"]
@@ -22,40 +25,48 @@ class Source(NamedTuple):
     records: list[Record]
 
 
-def read_source(source: Any, *, faults: Faults, others: Sequence[str] = ()) -> Source:
-    """Return the name and the records of a source: a path to a file, a DataFrame, or a list of dicts.
+def read_source(
+    source: Any, *, faults: Faults, limit: int | None = None, place: str = "source", others: Sequence[str] = ()
+) -> Source:
+    """Return the name and the records of a source, at most the first `limit`.
 
-    Values are plain: dicts, lists, text, numbers and None, whatever NumPy or pandas made of them. A record that cannot be
-    read goes to `faults`. `others` says what else the caller reads, for the message where the source is nothing known.
-    Raises `DataError` for a source that cannot be read as a whole; no records are no error here.
+    A source is a path to a file (see `files`), `"hub:OWNER/NAME"` (see `hub`), a table in memory (see `tables`), or a list of
+    dicts. Values are plain: dicts, lists, text, numbers and None, whatever NumPy, pandas or Arrow made of them; in tables and
+    CSV, text cells that spell chat messages or `labels` are read, see `cells`. A record that cannot be read goes to `faults`.
+    `place` names the argument and `others` says what else the caller reads, for the message where the source is nothing known.
 
-    >>> name, records = read_source([{"prompt": "Hi"}], faults=Faults(skip=False))
-    >>> name, records[0].place, records[0].fields
-    ('list', 'list, row 0', {'prompt': 'Hi'})
+    Raises `ConfigError` for a limit below 1, and `DataError` for a source that cannot be read as a whole; no records are no
+    error here.
+
+    >>> name, records = read_source([{"prompt": "Hi"}, {"prompt": "Bye"}], limit=1, faults=Faults(skip=False))
+    >>> name, [record.place for record in records], records[0].fields
+    ('list', ['list, row 0'], {'prompt': 'Hi'})
     """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise ConfigError(f"limit: found {describe(limit)}, expected a whole number of at least 1.")
+    if isinstance(source, str) and source.startswith(PREFIX):
+        name, rows = open_hub(source, limit=limit)
+        return Source(name, _records(name, rows, faults=faults, cells=True))
     if isinstance(source, (str, os.PathLike)):
-        return Source(str(source), read_records(_path(source, others=others), faults=faults))
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):
-        return Source("DataFrame", _rows("DataFrame", source.to_dict("records"), faults=faults, cells=True))
+        return Source(str(source), read_records(_path(source, place=place, others=others), faults=faults, limit=limit))
+    if (table := open_table(source, limit=limit)) is not None:
+        return Source(table.name, _records(table.name, table.rows, faults=faults, cells=True))
     if isinstance(source, Sequence) and not isinstance(source, (bytes, bytearray)):
-        return Source("list", _rows("list", source, faults=faults, cells=False))
-    raise DataError(
-        f"source: found {type(source).__name__}, expected {_either(['a path', 'a DataFrame', 'a list of dicts', *others])}."
-    )
+        return Source("list", _records("list", islice(source, limit), faults=faults, cells=False))
+    known = ["a path", "'hub:OWNER/NAME'", "a DataFrame or another table", "a list of dicts", *others]
+    raise DataError(f"{place}: found {type(source).__name__}, expected {_either(known)}.")
 
 
-def _path(source: str | os.PathLike[str], *, others: Sequence[str]) -> Path:
+def _path(source: str | os.PathLike[str], *, place: str, others: Sequence[str]) -> Path:
     path = Path(source)
     try:
-        known = path.exists() or path.suffix.lower() in SUFFIXES
-    except OSError:  # a name that no file can have
+        known = path.exists() or file_type(path) != ""
+    except (OSError, ValueError):  # a name that no file can have
         known = False
     if not known:
-        expected = _either([f"a path ({', '.join(SUFFIXES)})", *others])
-        raise DataError(
-            f"source: found {describe(str(source))}, which is no file; expected {expected}. "
-            "Public data sets are not fetched: save one as a file first."
-        )
+        expected = _either([f"a path ({FILE_TYPES})", "'hub:OWNER/NAME'", *others])
+        hint = f" A data set of the hub is read with {PREFIX + str(source)!r}." if str(source).count("/") == 1 else ""
+        raise DataError(f"{place}: found {describe(str(source))}, which is no file; expected {expected}.{hint}")
     return path
 
 
@@ -64,7 +75,7 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _rows(name: str, rows: Sequence[Any], *, faults: Faults, cells: bool) -> list[Record]:
+def _records(name: str, rows: Iterable[Any], *, faults: Faults, cells: bool) -> list[Record]:
     records = []
     for index, row in enumerate(rows):
         with faults.tolerated():

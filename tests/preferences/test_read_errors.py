@@ -196,7 +196,7 @@ CHAT = [{"role": "user", "content": "x"}]
     [
         (
             {"prompt": "p", "chosen": "a", "rejected": "b"},
-            "field 'objective': missing; name what the judgement is about, or pass {objective: path} for files of one "
+            "field 'objective': missing; name what the judgement is about, or pass {objective: source} for sources of one "
             "objective each.",
         ),
         ({**JUDGED, "objective": None}, "field 'objective': found null, expected a name."),
@@ -334,7 +334,7 @@ def test_missing_file_folder_and_type(write, tmp_path):
         f"pears.jsonl: there is no such file (looked in {tmp_path}); check the path."
     )
     (tmp_path / "folder").mkdir()
-    types = ".jsonl, .ndjson, .json, .csv, .parquet"
+    types = ".jsonl, .ndjson, .json, .csv, each also as .gz, or .parquet"
     assert error_of(lambda: read_preferences("folder")) == f"folder: found a folder, expected a file ({types})."
     path = write("pairs.txt", "x")
     assert error_of(lambda: read_preferences(path)) == (
@@ -345,9 +345,10 @@ def test_missing_file_folder_and_type(write, tmp_path):
 @pytest.mark.parametrize("source", ["Anthropic/hh-rlhf", "summaries", "worlds:summaries", "x" * 5000, "a\0b"])
 def test_neither_file_nor_world(source):
     shown = repr(source) if len(source) < 60 else repr(source)[:57] + "..."
+    hint = f" A data set of the hub is read with 'hub:{source}'." if "/" in source else ""
     assert error_of(lambda: read_preferences(source)) == (
-        f"source: found {shown}, which is no file; expected a path (.jsonl, .ndjson, .json, .csv, .parquet), a mapping "
-        "from objectives to paths or 'world:NAME'. Public data sets are not fetched: save one as a file first."
+        f"source: found {shown}, which is no file; expected a path (.jsonl, .ndjson, .json, .csv, each also as .gz, or "
+        f".parquet), 'hub:OWNER/NAME', a mapping from objectives to sources or 'world:NAME'.{hint}"
     )
 
 
@@ -360,7 +361,8 @@ def test_broken_parquet(write):
 
 def test_other_kinds_of_source():
     assert error_of(lambda: read_preferences(3)) == (
-        "source: found int, expected a path, a DataFrame, a list of dicts, a mapping from objectives to paths or 'world:NAME'."
+        "source: found int, expected a path, 'hub:OWNER/NAME', a DataFrame or another table, a list of dicts, a mapping from "
+        "objectives to sources or 'world:NAME'."
     )
 
 
@@ -377,7 +379,8 @@ def test_one_file_per_objective(write):
         "empty.jsonl: found no records, expected at least one."
     )
     assert error_of(lambda: read_preferences({"helpful": 3})) == (
-        "source, objective 'helpful': found int, expected a path to a file."
+        "source, objective 'helpful': found int, expected a path, 'hub:OWNER/NAME', a DataFrame or another table or a list of "
+        "dicts."
     )
 
 
