@@ -37,6 +37,8 @@ _FILLERS = {"avg", "is", "level", "mean", "overall", "rating", "response", "scor
 _SCORES = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "quality"}
 _BESIDE_CHOSEN = {*_VERDICTS, "label", "preference"} - {"chosen", "rejected"}
 _LETTERS = {"a", "b", "c", "tie", "0", "1", "2", "-1", "first", "second", "rejected", "response_a", "response_b"}
+_NOTHING = ("[]", "{}", "null")  # how a text column holds no tools
+_MANY = 0.1  # the share of labels from which on one wrong number is no slip
 _RECIPE = "Pass recipe=NAME for a public data set"
 
 
@@ -49,7 +51,7 @@ def check_row(row: Record) -> None:
         )
     for name, what in _LOST.items():
         value = row.fields.get(name)
-        if isinstance(value, (str, bytes, list, dict)) and value:
+        if isinstance(value, (str, bytes, list, dict)) and value and value not in _NOTHING:
             remedy = (
                 "Put it into 'prompt', as its first message" if what == "a system text" else "Write it into 'prompt' as text"
             )
@@ -85,8 +87,8 @@ def check_names(names: Sequence[str], *, place: str, scores: bool) -> None:
             raise DataError(
                 f"{place}: found the label column {name!r}, whose name says that it "
                 f"{'counts' if counts else 'is a verdict of another kind'}; expected +1 where response_a is better and -1 "
-                f"where response_b is. Name the label columns with objectives=[...]. {_RECIPE}. Rename the column if it holds such "
-                "labels."
+                f"where response_b is. Name the label columns with objectives=[...]. {_RECIPE}. Rename the column if it holds "
+                "such labels."
             )
 
 
@@ -99,8 +101,8 @@ def check_labels(labels: Mapping[str, Sequence[tuple[str, Any]]], *, ties: bool)
     """Raise `DataError` for an objective whose labels together mean something else than their signs.
 
     `labels` holds by objective, for all records, the place and the value. Numbers 0 and 1 without any -1 mostly are the number
-    of the better response: they are an error, unless `ties` says that 0 is a tie. Two or more different numbers outside of -1,
-    0 and 1, or mostly such, are strengths or ratings.
+    of the better response: they are an error, unless `ties` says that 0 is a tie. Different numbers outside of -1, 0 and 1, or
+    one such number again and again, are strengths, ratings or numbers of responses; a single one is a fault of its record.
 
     >>> check_labels({"kind": [("row 0", 1), ("row 1", 0)]}, ties=False)
     Traceback (most recent call last):
@@ -111,11 +113,12 @@ def check_labels(labels: Mapping[str, Sequence[tuple[str, Any]]], *, ties: bool)
     for name, found in labels.items():
         numbers = [(place, value) for place, value in found if isinstance(value, Real) and not isinstance(value, bool)]
         strange = [(place, value) for place, value in numbers if value not in (-1, 0, 1)]
-        if len({value for _, value in strange}) > 1 or len(strange) * 2 > len(numbers):
+        if len({value for _, value in strange}) > 1 or (len(strange) > 1 and len(strange) >= _MANY * len(numbers)):
             place, value = strange[0]
             raise DataError(
                 f"{place}, objective {name!r}: found label {describe(value)}, and {len(strange)} of {len(numbers)} labels are "
-                f"neither +1, 0 nor -1: strengths and ratings are no labels. {_RECIPE}. Else write their signs, +1 where "
+                f"neither +1, 0 nor -1: strengths, ratings and numbers of responses are no labels. {_RECIPE}. Else "
+                "write their signs, +1 where "
                 "response_a is better (in some data a negative strength says so), or one row for each response with its scores."
             )
         zero = next((place for place, value in numbers if value == 0), None)

@@ -1,6 +1,7 @@
 """`read_preferences`: any of the accepted sources, read into one `Preferences` value or one clear error.
 
-Imports: torch, `errors`, and `files`, `forms`, `recipes`, `records`, `sources`, `tables` of this floor; the worlds on use.
+Imports: torch, `errors`, `prompts`, and `files`, `forms`, `recipes`, `records`, `sources`, `tables` of this floor; the worlds
+on use.
 """
 
 import math
@@ -18,6 +19,7 @@ from paretokit.preferences.recipes.registry import refuse_public
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.sources import Source, read_source
 from paretokit.preferences.tables import is_table
+from paretokit.prompts import describe
 
 __all__ = ["read_preferences"]
 
@@ -44,7 +46,7 @@ def read_preferences(
       header, each also as `.gz`; `.parquet`;
     - a table: a pandas or polars frame, an Arrow table, a `Dataset` of `datasets`; or a list of dicts, one per record;
     - `"hub:OWNER/NAME"`, a data set of the Hugging Face hub, read as a stream (needs the extra `hub`; see `hub.open_hub` for
-      `?split=` and other options). `limit` says how many records are read, of every source: the first ones;
+      `?split=` and other options). `limit` says how many records are read of every source: the first ones;
     - a mapping from objectives to sources: chosen and rejected responses for each objective;
     - `"world:NAME"`, a built-in task.
 
@@ -147,6 +149,12 @@ def _records(source: Any, *, limit: int | None, faults: Faults) -> Source:
 
 
 def _per_objective(source: Mapping[str, Any], *, limit: int | None, faults: Faults) -> Source:
+    if "prompt" in source:
+        raise DataError(
+            f"source: found a mapping with the keys {describe(', '.join(map(str, source)))[1:-1]}, expected one from "
+            "objectives to "
+            "sources. A table is passed as a DataFrame, one record in a list."
+        )
     names, records = [], []
     for objective, part in source.items():
         name, found = read_source(part, place=f"source, objective {objective!r}", limit=limit, faults=faults)

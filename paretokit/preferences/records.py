@@ -142,7 +142,7 @@ class Preferences:
 
     @property
     def source(self) -> str:
-        """Where the pairs came from: a path, `world:NAME`, "DataFrame", "list" or "memory"."""
+        """Where the pairs came from: a path, `hub:OWNER/NAME`, `world:NAME`, the kind of table, "list" or "memory"."""
         return self._source
 
     @property
@@ -295,7 +295,7 @@ class Preferences:
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with the columns prompt, response_a, response_b and one per objective; P rows.
 
-        A chat prompt is a list of dicts. `read_preferences` of the frame gives equal preferences.
+        A chat prompt is a list of dicts. `read_preferences(frame, ties=True)` gives equal preferences.
         """
         prompts = [prompt if isinstance(prompt, str) else [dict(turn) for turn in prompt] for prompt in self._prompts]
         columns = {"prompt": prompts, "response_a": list(self._responses_a), "response_b": list(self._responses_b)}
@@ -303,7 +303,7 @@ class Preferences:
 
 
 def native_records(preferences: Preferences) -> list[dict[str, Any]]:
-    """Return the pairs as JSON values in the native format; `read_preferences` of the list gives equal preferences.
+    """Return the pairs as JSON values in the native format; `read_preferences(list, ties=True)` gives equal preferences.
 
     >>> pairs = Preferences(objectives=["kind"], prompts=["Hi"], responses_a=["Hello"], responses_b=["No"],
     ...     labels=torch.tensor([[1.0]]))

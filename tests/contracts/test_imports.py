@@ -26,7 +26,7 @@ THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "ground": {"jaxtyping", "torch", "platformdirs"},
     "maths": {"torch", "moocore", "numpy"},
     "models": {"torch", "transformers", "peft", "safetensors", "tokenizers", "huggingface_hub", "numpy"},
-    "preferences": {"torch", "numpy", "pandas", "pyarrow"},
+    "preferences": {"torch", "numpy", "pandas", "pyarrow", "datasets"},
     "training": {"torch"},
     "decoding": {"torch", "transformers", "numpy"},
     "experiments": {"torch", "numpy", "pandas", "safetensors", "rich", "math_verify"},
