@@ -26,7 +26,7 @@ _LOST = {  # fields that public data put beside a prompt, and that an answer may
     "chat_template_kwargs": "settings of the chat template",
 }
 _FORMS = ("response_a", "chosen")  # the fields that decide for a form, and that stand in one record only
-_NUMBERING = {"id", "ids", "idx", "index", "unnamed", "rank", "ranks", "ranking"}  # last words of names that count something
+_NUMBERING = {"id", "ids", "idx", "index", "rank", "ranks", "ranking"}  # last words of names that count something
 _VERDICTS = {"better", "worse", "winner", "loser", "choice", "verdict", "preferred", "chosen", "rejected", "strength"}
 _STRENGTHS = {"overall_preference", "individual_preference"}  # HelpSteer's, negative where the first response is better
 _AMOUNTS_OF_BAD = {
@@ -76,7 +76,7 @@ def check_names(names: Sequence[str], *, place: str, scores: bool) -> None:
     for name in names:
         words = _words(name)
         content = set(words) - _FILLERS
-        counts = bool(words) and (words[-1] in _NUMBERING or "unnamed" in words)
+        counts = bool(words) and (words[-1] in _NUMBERING or words[0] == "unnamed")  # pandas calls an index so
         if scores and (counts or (content and content <= _AMOUNTS_OF_BAD)):
             raise DataError(
                 f"{place}: found the score column {name!r}, whose name says that "
@@ -94,7 +94,8 @@ def check_names(names: Sequence[str], *, place: str, scores: bool) -> None:
 
 def _words(name: Any) -> list[str]:
     """Return the words of a name such as `better_response_id` or `betterResponseId`, in lower case."""
-    return [] if not isinstance(name, str) else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().replace("-", "_").split("_")
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name) if isinstance(name, str) else ""
+    return re.findall(r"[^\W_]+", parted.lower())
 
 
 def check_labels(labels: Mapping[str, Sequence[tuple[str, Any]]], *, ties: bool) -> None:
