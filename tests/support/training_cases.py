@@ -30,7 +30,8 @@ def pairs(*, objectives: int = 2, count: int = 6) -> Preferences:
                 "labels": {f"o{j}": value for j, value in enumerate(row)},
             }
             for i, row in enumerate(labels)
-        ]
+        ],
+        ties=True,  # the labels are drawn: an objective may have ties and no -1
     )
 
 
