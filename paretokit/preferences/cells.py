@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from paretokit.errors import DataError
-from paretokit.preferences.dialogues import spelled_chat
+from paretokit.preferences.dialogues import literal, spelled_chat
 
 __all__ = ["TEXTS", "number", "parse_json", "plain", "read_cells"]
 
@@ -85,9 +85,9 @@ def number(cell: Any) -> Any:
 
 
 def read_cells(fields: Mapping[str, Any], *, place: str) -> dict[str, Any]:
-    """Return the fields of a table row with its text cells read: chat messages, and `labels` as JSON.
+    """Return the fields of a table row with its text cells read: chat messages, and `labels`.
 
-    Messages may be JSON or what Python's `str` makes of a list of dicts, see `dialogues.spelled_chat`. Raises `DataError`
+    Both may be JSON or what Python's `str` makes of lists and dicts, see `dialogues.spelled_chat`. Raises `DataError`
     naming `place` and the field for messages or labels that cannot be read, and for a text that is only how pandas writes a
     missing value.
 
@@ -107,5 +107,6 @@ def read_cells(fields: Mapping[str, Any], *, place: str) -> dict[str, Any]:
         chat = spelled_chat(cell, place=f"{place}, field {name!r}")
         read[name] = cell if chat is None else chat
     if isinstance(cell := read.get("labels"), str):
-        read["labels"] = parse_json(cell, place=f"{place}, field 'labels'")
+        value = literal(cell) if cell.startswith("{'") else None  # what str makes of a dict
+        read["labels"] = value if isinstance(value, dict) else parse_json(cell, place=f"{place}, field 'labels'")
     return read

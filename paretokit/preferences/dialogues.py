@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from paretokit.errors import DataError
 from paretokit.prompts import Message, as_message, as_prompt, describe
 
-__all__ = ["CommonStart", "common_start", "spelled_chat"]
+__all__ = ["CommonStart", "common_start", "literal", "spelled_chat"]
 
-_OPENS = re.compile(r"\s*(\[|\()\s*\{\s*(['\"])(role|content|from|value)\2\s*:")
+_OPENS = re.compile(r"(array\()?[\[(]\s*\{\s*(['\"])(role|content|from|value)\2\s*:")
 
 
 class CommonStart(NamedTuple):
@@ -80,9 +80,9 @@ def spelled_chat(text: str, *, place: str) -> list[dict[str, Any]] | None:
     True
     """
     bare = text.strip()
-    if not bare.startswith(("[", "(", "{")):
+    if not bare.startswith(("[", "(", "{", "array([")):
         return None
-    value = _literal(bare)
+    value = literal(bare)
     if isinstance(value, dict) and ({"role", "content"} <= value.keys() or {"from", "value"} <= value.keys()):
         return [value]
     if isinstance(value, (list, tuple)) and value and all(_is_message(item) for item in value):
@@ -99,8 +99,12 @@ def _is_message(item: Any) -> bool:
     return isinstance(item, dict) and ("role" in item or {"from", "value"} <= item.keys())
 
 
-def _literal(text: str) -> Any:
-    """Return the value of JSON or of a Python literal; None where the text is neither."""
+def literal(text: str) -> Any:
+    """Return the value of JSON or of a Python literal; None where the text is neither. Nothing is run.
+
+    >>> literal("{'kind': 1}"), literal("kind")
+    ({'kind': 1}, None)
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -190,6 +190,7 @@ def _csv(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Re
     if not rows:
         return []
     (_, header), *rest = rows
+    index = header[0] == ""  # a first column without a name is the index that pandas writes
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise DataError(f"{path}, line 1: found the column {twice!r} twice, expected each once; rename one.")
@@ -199,7 +200,7 @@ def _csv(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Re
             place = f"{path}, line {start}"
             if len(cells) != len(header):
                 raise DataError(f"{place}: found {len(cells)} cells, expected {len(header)} as in the header.")
-            records.append(from_cells(Record(place, dict(zip(header, cells, strict=True)))))
+            records.append(from_cells(Record(place, dict(zip(header[index:], cells[index:], strict=True)))))
     return records
 
 

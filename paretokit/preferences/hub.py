@@ -36,7 +36,7 @@ def open_hub(source: str, *, limit: int | None = None) -> Table:
         import datasets
     except ImportError:
         raise DependencyError(f"{source}: needs datasets. Install it with: pip install 'paretokit[hub]'") from None
-    arguments = {_OPTIONS[key]: value for key, value in options.items()}
+    arguments: dict[str, Any] = {_OPTIONS[key]: value for key, value in options.items()}
     with_split = "&" if options else "?"
     try:
         found = datasets.load_dataset(name, streaming=True, **arguments)

@@ -37,7 +37,7 @@ _FILLERS = {"avg", "is", "level", "mean", "overall", "rating", "response", "scor
 _SCORES = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "quality"}
 _BESIDE_CHOSEN = {*_VERDICTS, "label", "preference"} - {"chosen", "rejected"}
 _LETTERS = {"a", "b", "c", "tie", "0", "1", "2", "-1", "first", "second", "rejected", "response_a", "response_b"}
-_NOTHING = ("[]", "{}", "null")  # how a text column holds no tools
+_NOTHING: tuple[Any, ...] = ("", b"", [], {}, "[]", "{}", "null")  # the last three: how a text column holds no tools
 _MANY = 0.1  # the share of labels from which on one wrong number is no slip
 _RECIPE = "Pass recipe=NAME for a public data set"
 
@@ -51,14 +51,13 @@ def check_row(row: Record) -> None:
         )
     for name, what in _LOST.items():
         value = row.fields.get(name)
-        if isinstance(value, (str, bytes, list, dict)) and value and value not in _NOTHING:
-            remedy = (
-                "Put it into 'prompt', as its first message" if what == "a system text" else "Write it into 'prompt' as text"
-            )
-            raise DataError(
-                f"{row.place}, field {name!r}: found {what}, which would be lost; expected all that is asked in 'prompt'. "
-                f"{remedy}, or take the field out if the answers do not depend on it."
-            )
+        if value is None or isinstance(value, Real) or value in _NOTHING:
+            continue
+        remedy = "Put it into 'prompt', as its first message" if what == "a system text" else "Write it into 'prompt' as text"
+        raise DataError(
+            f"{row.place}, field {name!r}: found {what}, which would be lost; expected all that is asked in 'prompt'. "
+            f"{remedy}, or take the field out if the answers do not depend on it."
+        )
 
 
 # --- labels and scores ---------------------------------------------------------------------------------------------
@@ -114,7 +113,7 @@ def check_labels(labels: Mapping[str, Sequence[tuple[str, Any]]], *, ties: bool)
     for name, found in labels.items():
         numbers = [(place, value) for place, value in found if isinstance(value, Real) and not isinstance(value, bool)]
         strange = [(place, value) for place, value in numbers if value not in (-1, 0, 1)]
-        if len({value for _, value in strange}) > 1 or (len(strange) > 1 and len(strange) >= _MANY * len(numbers)):
+        if len({float(value) for _, value in strange}) > 1 or (len(strange) > 1 and len(strange) >= _MANY * len(numbers)):
             place, value = strange[0]
             raise DataError(
                 f"{place}, objective {name!r}: found label {describe(value)}, and {len(strange)} of {len(numbers)} labels are "

@@ -1,19 +1,22 @@
 """Tables in memory as rows of Python values: pandas, polars, Arrow, and the data sets of `datasets`.
 
 None of these is imported to tell what a source is: the module of its class says so. Imports: the standard library, `errors`,
-`prompts`; pyarrow on use.
+`prompts`, and `cells` of this floor; pyarrow on use.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from paretokit.errors import DataError
+from paretokit.preferences.cells import TEXTS
 from paretokit.prompts import describe
 
 __all__ = ["Table", "arrow_rows", "is_table", "one_split", "open_table"]
 
 _BATCH = 1000  # rows that are turned into Python values at a time
+_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls its index in Parquet
 _MEDIA = ("Image", "Audio", "Video", "Pdf", "Nifti", "Mesh")  # features of `datasets` that no text model reads
 
 
@@ -41,6 +44,7 @@ def open_table(source: Any, *, limit: int | None = None) -> Table | None:
         return _arrow(source, limit=limit)
     if hasattr(source, "to_dict") and hasattr(source, "columns"):
         _check_columns(list(source.columns), name="DataFrame")
+        _check_index(source)
         rows = source if limit is None else source.head(limit)
         return Table("DataFrame", rows.to_dict("records"))
     return None
@@ -77,6 +81,13 @@ def _check_columns(names: Sequence[Any], *, name: str) -> None:
             raise DataError(f"{name}: found the column {column!r} twice, expected each once; rename one.")
 
 
+def _check_index(frame: Any) -> None:
+    """Raise `DataError` where the index of pandas holds a field of a record, since an index is not read."""
+    for name in getattr(getattr(frame, "index", None), "names", ()):
+        if name in (*TEXTS, "labels", "objective"):
+            raise DataError(f"DataFrame: found {name!r} in the index, expected it as a column; call reset_index() first.")
+
+
 def _polars(source: Any, *, limit: int | None) -> Table | None:
     frame = source.collect() if hasattr(source, "collect") else source
     if not hasattr(frame, "iter_rows") or not hasattr(frame, "columns"):  # a Series, an expression
@@ -101,10 +112,14 @@ def _arrow(source: Any, *, limit: int | None) -> Table | None:
 
 
 def arrow_rows(table: Any, *, name: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a `pyarrow.Table` as dicts; `DataError` naming the table for two columns that are called alike."""
+    """Yield the rows of a `pyarrow.Table` as dicts, without the index that pandas left in it.
+
+    Raises `DataError` naming the table for two columns that are called alike, and for values that Python has no form for.
+    """
     import pyarrow as pa
 
     _check_columns(table.column_names, name=name)
+    table = table.drop_columns([column for column in table.column_names if _INDEX.fullmatch(column)])
     seen = 0
     for batch in table.slice(0, limit).to_batches(max_chunksize=_BATCH):
         try:

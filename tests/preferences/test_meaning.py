@@ -405,6 +405,7 @@ def test_speakers_by_from_and_value():
         ("images", ["stone.png"], "images"),
         ("image", {"path": "stone.png"}, "images"),
         ("image", b"\x89PNG", "images"),
+        ("image", object(), "images"),
         ("videos", ["a.mp4"], "videos"),
         ("audio", {"array": [0.0]}, "sound"),
         ("tools", [{"type": "function"}], "tools that the model may call"),
@@ -433,7 +434,9 @@ def test_a_system_text_has_its_place():
     )
 
 
-@pytest.mark.parametrize("more", [{"images": []}, {"tools": None}, {"tools": "[]"}, {"system": ""}, {"context": {}}])
+@pytest.mark.parametrize(
+    "more", [{"images": []}, {"tools": None}, {"tools": "[]"}, {"system": ""}, {"context": {}}, {"context": 1}]
+)
 def test_fields_without_content_are_not_lost(more):
     assert read_preferences([{**JUDGED, **more}]) == read_preferences([JUDGED])
 

@@ -76,6 +76,34 @@ def test_messages_as_python_writes_them_in_csv(here):
     assert read_preferences("pairs.csv") == EXPECTED
 
 
+@pytest.mark.parametrize("write", [str, json.dumps])
+def test_labels_as_text_in_csv(here, write):
+    rows = [{**CELLS[0], "labels": write({"kind": sign, "brief": None})} for sign in (1, -1)]
+    pd.DataFrame(rows).to_csv("pairs.csv", index=False)
+    assert read_preferences("pairs.csv", objectives=["kind"]).labels.tolist() == [[1, -1]]
+
+
+@pytest.mark.parametrize("cell", ["{'kind': nan}", "{'kind'", "{'kind'}"])
+def test_labels_that_cannot_be_read(here, cell):
+    pd.DataFrame([{"prompt": "p", "response_a": "a", "response_b": "b", "labels": cell}]).to_csv("pairs.csv", index=False)
+    assert error_of(lambda: read_preferences("pairs.csv")).startswith(
+        "pairs.csv, line 2, field 'labels': broken JSON at column 2 ("
+    )
+
+
+def test_the_index_of_pandas_is_no_column(here):
+    frame = pd.DataFrame(CELLS, index=[3, 5, 8])
+    frame.to_csv("pairs.csv")
+    frame.to_parquet("pairs.parquet")
+    assert "__index_level_0__" in pq.read_table("pairs.parquet").column_names
+    assert read_preferences("pairs.csv") == EXPECTED
+    assert read_preferences("pairs.parquet") == EXPECTED
+    assert read_preferences(frame) == EXPECTED
+    assert error_of(lambda: read_preferences(frame.set_index("prompt"))) == (
+        "DataFrame: found 'prompt' in the index, expected it as a column; call reset_index() first."
+    )
+
+
 def test_responses_as_messages_in_csv(here):
     rows = [
         {**row, **{key: str([{"role": "assistant", "content": row[key]}]) for key in ("response_a", "response_b")}}
