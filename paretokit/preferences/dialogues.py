@@ -8,7 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from paretokit.errors import DataError
 from paretokit.prompts import Message, as_message, as_prompt, describe
@@ -53,7 +53,8 @@ def common_start(chosen: Sequence[Any], rejected: Sequence[Any], *, place: str =
             )
     if not shared:
         raise DataError(f"{place}: found no prompt, since each holds its answer only; add the messages that were answered.")
-    return CommonStart(as_prompt(first[:shared], place=f"{place}, common start"), first[-1]["content"], second[-1]["content"])
+    prompt = cast("tuple[Message, ...]", as_prompt(first[:shared], place=f"{place}, common start"))
+    return CommonStart(prompt, first[-1]["content"], second[-1]["content"])
 
 
 def _conversation(messages: Sequence[Any], name: str, *, place: str) -> tuple[Message, ...]:

@@ -71,20 +71,20 @@ def chosen_texts(row: Record) -> Texts:
         remedy = "Pass recipe='hh-rlhf', which splits such dialogues" if dialogue else "Add the prompt, or make them messages"
         raise DataError(f"{row.place}, field 'prompt': missing, and chosen and rejected are text. {remedy}.")
     if isinstance(prompt, str) and conversations and min(map(len, sides)) > 1:
-        found = Texts(*common_start(*sides, place=place))
+        found = common_start(*sides, place=place)
         if prompt not in [message["content"] for message in found.prompt if message["role"] == "user"]:
             raise DataError(
                 f"{row.place}, field 'prompt': found {describe(prompt)}, which is no message of the user at the start of "
                 "'chosen' and 'rejected', so it would be lost; take the field out, or add the message."
             )
-        return found
+        return Texts(*found)
     asked = prompt_of(row)
     if is_chat(asked) and conversations and min(map(len, sides)) > 1:
-        found = Texts(*common_start(*sides, place=place))
+        found = common_start(*sides, place=place)
         if found.prompt != asked:
             raise DataError(
                 f"{place}: found conversations that begin with other messages than 'prompt', expected the same or answers "
                 "only; take 'prompt' out, or cut the conversations."
             )
-        return found
+        return Texts(*found)
     return Texts(asked, *(answer_of(row, name, prompt=asked) for name in ("chosen", "rejected")))

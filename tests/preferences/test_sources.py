@@ -8,6 +8,7 @@ from decimal import Decimal
 import datasets
 import numpy as np
 import pandas as pd
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -202,7 +203,7 @@ def test_a_broken_line_of_a_json_file_is_named(here):
 
 
 def polars_frame(rows=ROWS):
-    return pytest.importorskip("polars").DataFrame(rows)
+    return polars.DataFrame(rows)
 
 
 def formatted(kind):
