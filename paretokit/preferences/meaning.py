@@ -35,6 +35,7 @@ _AMOUNTS_OF_BAD = {
 }
 _FILLERS = {"avg", "is", "level", "mean", "overall", "rating", "response", "score", "value"}
 _SCORES = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "quality"}
+_RANKS = {"rank", "ranking"}
 _BESIDE_CHOSEN = {*_VERDICTS, "label", "preference"} - {"chosen", "rejected"}
 _LETTERS = {"a", "b", "c", "tie", "0", "1", "2", "-1", "first", "second", "rejected", "response_a", "response_b"}
 _NOTHING: tuple[Any, ...] = ("", b"", [], {}, "[]", "{}", "null")  # the last three: how a text column holds no tools
@@ -134,14 +135,15 @@ def check_labels(labels: Mapping[str, Sequence[tuple[str, Any]]], *, ties: bool)
 
 
 def check_chosen(row: Record) -> None:
-    """Raise `DataError` for a row whose scores say that the rejected response is better."""
+    """Raise `DataError` for a row whose scores, ranks or margin say that the rejected response is better."""
     for name, value in row.fields.items():
         words = _words(name)
-        if "chosen" not in words or not _SCORES & set(words):
+        ranks = bool(_RANKS & set(words))  # 1 is the best
+        if "chosen" not in words or not (ranks or _SCORES & set(words)):
             continue
         other = name.replace("chosen", "rejected")
         first, second = number(value), number(row.fields.get(other))
-        if isinstance(first, Real) and isinstance(second, Real) and first < second:
+        if isinstance(first, Real) and isinstance(second, Real) and (first > second if ranks else first < second):
             raise DataError(
                 f"{row.place}, field {name!r}: found {describe(first)}, and {describe(second)} in {other!r}, so 'chosen' does "
                 f"not mean better. {_RECIPE}. Else exchange the two responses, or take both fields out."

@@ -152,8 +152,7 @@ def _per_objective(source: Mapping[str, Any], *, limit: int | None, faults: Faul
     if "prompt" in source:
         raise DataError(
             f"source: found a mapping with the keys {describe(', '.join(map(str, source)))[1:-1]}, expected one from "
-            "objectives to "
-            "sources. A table is passed as a DataFrame, one record in a list."
+            "objectives to sources. A table is passed as a DataFrame, one record in a list."
         )
     names, records = [], []
     for objective, part in source.items():

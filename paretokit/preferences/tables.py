@@ -31,9 +31,9 @@ def open_table(source: Any, *, limit: int | None = None) -> Table | None:
     """Return a table's name and its rows, at most the first `limit`; None where the source is no table.
 
     Tables are a pandas DataFrame (and what has its `to_dict` and `columns`), a polars DataFrame or LazyFrame, everything that
-    Arrow can read (`pyarrow.Table`, `RecordBatch`, objects with `__arrow_c_stream__`), and a `Dataset` or `IterableDataset`
-    of `datasets`, also alone in a `DatasetDict`. An index of pandas is not read. Raises `DataError` for columns that are
-    called alike or not by a text, for several splits, and for columns of images or sound.
+    Arrow can read (`pyarrow.Table`, `RecordBatch`, `dataset.Dataset`, objects with `__arrow_c_stream__`), and a `Dataset` or
+    `IterableDataset` of `datasets`, also alone in a `DatasetDict`. An index of pandas is not read. Raises `DataError` for
+    columns that are called alike or not by a text, for several splits, and for columns of images or sound.
     """
     library = _library(source)
     if library == "datasets":
@@ -98,6 +98,8 @@ def _polars(source: Any, *, limit: int | None) -> Table | None:
 def _arrow(source: Any, *, limit: int | None) -> Table | None:
     import pyarrow as pa
 
+    if hasattr(source, "to_table"):  # a pyarrow.dataset.Dataset: files that are read together
+        source = source.to_table()
     if isinstance(source, pa.RecordBatch):
         source = pa.Table.from_batches([source])
     if not isinstance(source, pa.Table):

@@ -207,6 +207,14 @@ def test_scores_against_the_choice(first, second, value):
     assert len(read_preferences(rows, on_error="skip")) == 1
 
 
+def test_ranks_against_the_choice():
+    ranks = {"chosen_rank": 1, "rejected_rank": 3}
+    assert read_preferences([{**JUDGED, **ranks}]).labels.tolist() == [[1]]
+    assert error_of(lambda: read_preferences([{**JUDGED, "chosen_rank": 3, "rejected_rank": 1}])).startswith(
+        "list, row 0, field 'chosen_rank': found 3, and 1 in 'rejected_rank', so 'chosen' does not mean better."
+    )
+
+
 def test_a_negative_margin():
     assert error_of(lambda: read_preferences([{**JUDGED, "margin": -0.5}])) == (
         "list, row 0, field 'margin': found -0.5, so 'chosen' does not mean better. Exchange the two responses, or "

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -221,6 +222,7 @@ TABLES = {
     "Arrow batch": (lambda: TABLE.to_batches()[0], "Table"),
     "Arrow reader": (lambda: TABLE.to_reader(), "Table"),
     "Arrow stream": (lambda: type("Relation", (), {"__arrow_c_stream__": TABLE.__arrow_c_stream__})(), "Table"),
+    "Arrow data set": (lambda: pyarrow.dataset.dataset(TABLE), "Table"),
     "datasets": (lambda: datasets.Dataset.from_list(ROWS), "Dataset"),
     "datasets, chosen rows": (lambda: datasets.Dataset.from_list(ROWS[::-1]).select([2, 1, 0]), "Dataset"),
     "datasets, torch": (lambda: formatted("torch"), "Dataset"),
