@@ -48,8 +48,8 @@ def answer_of(row: Record, name: str, *, prompt: Prompt) -> str:
 def _refuse_spelled(text: str, *, place: str) -> None:
     if spelled_chat(text, place=place) is not None:
         raise DataError(
-            f"{place}: found chat messages as text, {describe(text)}; expected text or a list of messages. Read the text with "
-            "json.loads, or ast.literal_eval where it is Python's, and write the messages."
+            f"{place}: found chat messages as text, {describe(text)}; expected text or a list of messages. Read the text "
+            "with json.loads, or ast.literal_eval where it is Python's, and write the messages."
         )
 
 

@@ -4,6 +4,7 @@ Imports: the standard library, `errors`, `prompts`, and `cells`, `fields`, `file
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from itertools import combinations
 from numbers import Real
@@ -212,7 +213,7 @@ def _scored(
 def _score(value: Any, *, place: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
         raise DataError(
             f"{place}: found score {describe(value)}, expected a finite number or null. "
             "Name the score columns with objectives=[...]."

@@ -80,15 +80,15 @@ def check_names(names: Sequence[str], *, place: str, scores: bool) -> None:
         if scores and (counts or (content and content <= _AMOUNTS_OF_BAD)):
             raise DataError(
                 f"{place}: found the score column {name!r}, whose name says that "
-                f"{'it counts' if counts else 'less of it is better'}; expected scores of which the larger is better. "
-                "Name the score columns with objectives=[...], or turn the sign and call the column by what is good."
+                f"{'it counts' if counts else 'less of it is better'}; expected scores of which the larger is better. Name "
+                "the score columns with objectives=[...], or turn the sign and call the column by what is good."
             )
         if not scores and words and (counts or words[-1] in _VERDICTS or name.lower() in _STRENGTHS):
             raise DataError(
                 f"{place}: found the label column {name!r}, whose name says that it "
                 f"{'counts' if counts else 'is a verdict of another kind'}; expected +1 where response_a is better and -1 "
-                f"where response_b is. Name the label columns with objectives=[...]. {_RECIPE}. Rename the column if it holds "
-                "such labels."
+                f"where response_b is. Name the label columns with objectives=[...]. {_RECIPE}. Rename the column if it "
+                "holds such labels."
             )
 
 
@@ -112,22 +112,24 @@ def check_labels(labels: Mapping[str, Sequence[tuple[str, Any]]], *, ties: bool)
     response_b is. Pass recipe=NAME for a public data set. If 0 is a tie, pass ties=True.
     """
     for name, found in labels.items():
-        numbers = [(place, value) for place, value in found if isinstance(value, Real) and not isinstance(value, bool)]
+        numbers: list[tuple[str, Any]] = [
+            (place, value) for place, value in found if isinstance(value, Real) and not isinstance(value, bool)
+        ]
         strange = [(place, value) for place, value in numbers if value not in (-1, 0, 1)]
-        if len({float(value) for _, value in strange}) > 1 or (len(strange) > 1 and len(strange) >= _MANY * len(numbers)):
+        if len({value for _, value in strange}) > 1 or (len(strange) > 1 and len(strange) >= _MANY * len(numbers)):
             place, value = strange[0]
             raise DataError(
-                f"{place}, objective {name!r}: found label {describe(value)}, and {len(strange)} of {len(numbers)} labels are "
-                f"neither +1, 0 nor -1: strengths, ratings and numbers of responses are no labels. {_RECIPE}. Else "
-                "write their signs, +1 where "
-                "response_a is better (in some data a negative strength says so), or one row for each response with its scores."
+                f"{place}, objective {name!r}: found label {describe(value)}, and {len(strange)} of {len(numbers)} labels "
+                f"are neither +1, 0 nor -1: strengths, ratings and numbers of responses are no labels. {_RECIPE}. Else "
+                "write their signs, +1 where response_a is better (in some data a negative strength says so), or one row "
+                "for each response with its scores."
             )
         zero = next((place for place, value in numbers if value == 0), None)
         if zero and not ties and all(value in (0, 1) for _, value in numbers):
             raise DataError(
-                f"{zero}, objective {name!r}: found label 0, and no -1 in any record: 0 is a tie here, and numbers that are 0 "
-                "or 1 mostly say which response is better, or yes and no. Write +1 where response_a is better and -1 where "
-                f"response_b is. {_RECIPE}. If 0 is a tie, pass ties=True."
+                f"{zero}, objective {name!r}: found label 0, and no -1 in any record: 0 is a tie here, and numbers that "
+                "are 0 or 1 mostly say which response is better, or yes and no. Write +1 where response_a is better and "
+                f"-1 where response_b is. {_RECIPE}. If 0 is a tie, pass ties=True."
             )
 
 
@@ -145,8 +147,8 @@ def check_chosen(row: Record) -> None:
         first, second = number(value), number(row.fields.get(other))
         if isinstance(first, Real) and isinstance(second, Real) and (first > second if ranks else first < second):
             raise DataError(
-                f"{row.place}, field {name!r}: found {describe(first)}, and {describe(second)} in {other!r}, so 'chosen' does "
-                f"not mean better. {_RECIPE}. Else exchange the two responses, or take both fields out."
+                f"{row.place}, field {name!r}: found {describe(first)}, and {describe(second)} in {other!r}, so 'chosen' "
+                f"does not mean better. {_RECIPE}. Else exchange the two responses, or take both fields out."
             )
     margin = number(row.fields.get("margin"))
     if isinstance(margin, Real) and margin < 0:
@@ -176,9 +178,9 @@ def check_verdicts(records: Sequence[Record], *, fields: Sequence[str]) -> None:
         if name == "labels" or words[:2] == ["raco", "s"] or verdict or signs:
             recipe = "Pass recipe='raco-tldr'" if words[:1] == ["raco"] else _RECIPE
             raise DataError(
-                f"{place}, field {name!r}: found {describe(value)} beside 'chosen' and 'rejected': the field says for itself "
-                f"which response is better, and 'chosen' may not mean better. {recipe}. Else rename the two to response_a and "
-                "response_b if the field holds their labels, or take it out."
+                f"{place}, field {name!r}: found {describe(value)} beside 'chosen' and 'rejected': the field says for "
+                f"itself which response is better, and 'chosen' may not mean better. {recipe}. Else rename the two to "
+                "response_a and response_b if the field holds their labels, or take it out."
             )
 
 

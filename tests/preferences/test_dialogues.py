@@ -56,20 +56,20 @@ def test_keys_that_are_null_and_text_parts_make_no_difference():
         (
             [*ASKED, assistant("Ash."), user("More."), assistant("Oak.")],
             [*ASKED, assistant("Rock."), user("More."), assistant("Oak.")],
-            "row: 'chosen' goes on for 3 messages after the 1 that both begin with, expected one answer of the assistant after "
-            "a common start. Cut both after the first answer that differs.",
+            "row: 'chosen' goes on for 3 messages after the 1 that both begin with, expected one answer of the assistant "
+            "after a common start. Cut both after the first answer that differs.",
         ),
         (
             [*ASKED, assistant("Ash.")],
             [*ASKED, assistant("Ash."), user("More."), assistant("Oak.")],
-            "row: 'rejected' goes on for 3 messages after the 1 that both begin with, expected one answer of the assistant "
-            "after a common start. Cut both after the first answer that differs.",
+            "row: 'rejected' goes on for 3 messages after the 1 that both begin with, expected one answer of the "
+            "assistant after a common start. Cut both after the first answer that differs.",
         ),
         (
             [user("Name a tree."), assistant("Ash.")],
             [user("Name a bird."), assistant("Ash.")],
-            "row: 'chosen' goes on for 2 messages after the 0 that both begin with, expected one answer of the assistant after "
-            "a common start. Cut both after the first answer that differs.",
+            "row: 'chosen' goes on for 2 messages after the 0 that both begin with, expected one answer of the assistant "
+            "after a common start. Cut both after the first answer that differs.",
         ),
         (
             [assistant("Ash.")],
@@ -86,8 +86,8 @@ def test_keys_that_are_null_and_text_parts_make_no_difference():
         (
             [*ASKED, assistant("", tool_calls=[{"function": {"name": "trees"}}])],
             [*ASKED, assistant("No.")],
-            "row, 'chosen', message 1: found the key 'tool_calls', calls of tools, which would be lost; expected 'role' and "
-            "'content'. Write it into the content as text, or leave the record out.",
+            "row, 'chosen', message 1: found the key 'tool_calls', calls of tools, which would be lost; expected 'role' "
+            "and 'content'. Write it into the content as text, or leave the record out.",
         ),
         (
             [assistant("Hi"), assistant("Ash.")],

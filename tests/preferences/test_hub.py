@@ -133,8 +133,8 @@ FORM = "expected hub:OWNER/NAME, with ?split=, config=, folder= or revision= joi
         (
             "hub:a/b?spilt=train",
             ConfigError,
-            "hub:a/b?spilt=train: found the option 'spilt', expected some of split, config, folder, revision. Did you mean "
-            "'split'?",
+            "hub:a/b?spilt=train: found the option 'spilt', expected some of split, config, folder, revision. Did you "
+            "mean 'split'?",
         ),
         ("hub:a/b?split=x&split=y", ConfigError, "hub:a/b?split=x&split=y: found an option twice, expected each once."),
     ],

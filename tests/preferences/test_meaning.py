@@ -32,11 +32,9 @@ def columns(*labels, name="kind", **more):
 # --- labels of 0 and 1 ---------------------------------------------------------------------------------------------
 
 ZERO = (
-    "found label 0, and no -1 in any record: 0 is a tie here, and numbers that are 0 or 1 mostly say which response "
-    "is better, or "
-    "yes and no. Write +1 where response_a is better and -1 where response_b is. Pass recipe=NAME for a public data "
-    "set. If 0 is a "
-    "tie, pass ties=True."
+    "found label 0, and no -1 in any record: 0 is a tie here, and numbers that are 0 or 1 mostly say which response is "
+    "better, or yes and no. Write +1 where response_a is better and -1 where response_b is. Pass recipe=NAME for a public "
+    "data set. If 0 is a tie, pass ties=True."
 )
 
 
@@ -108,12 +106,18 @@ def test_ties_that_would_be_ignored_are_refused(source, options, why):
 )
 def test_strengths_are_no_labels(values, place, label, share, on_error):
     assert error_of(lambda: read_preferences(native(*values), on_error=on_error)) == (
-        f"list, {place}, objective 'kind': found label {label}, and {share} labels are neither +1, 0 nor -1: "
-        "strengths, ratings and "
-        "numbers of responses are no labels. Pass recipe=NAME for a public data set. Else write their signs, +1 "
-        "where response_a "
-        "is better (in some data a negative strength says so), or one row for each response with its scores."
+        f"list, {place}, objective 'kind': found label {label}, and {share} labels are neither +1, 0 nor -1: strengths, "
+        "ratings and numbers of responses are no labels. Pass recipe=NAME for a public data set. Else write their signs, "
+        "+1 where response_a is better (in some data a negative strength says so), or one row for each response with its "
+        "scores."
     )
+
+
+def test_numbers_that_no_float_holds_are_named():
+    assert "found label 1000" in error_of(lambda: read_preferences(native(1, 10**400)))
+    assert "found label 1000" in error_of(lambda: read_preferences(native(10**400, -(10**401))))
+    rows = [{"prompt": "p", "response": text, "kind": score} for text, score in (("a", 1), ("b", 10**400))]
+    assert error_of(lambda: read_preferences(rows, margin=0.0)).startswith("list, row 1, field 'kind': found score 1000")
 
 
 def test_one_wrong_label_is_a_fault_of_its_record():
@@ -141,11 +145,9 @@ def test_one_wrong_label_is_a_fault_of_its_record():
 def test_names_of_columns_that_hold_no_labels(name, what, named):
     options = {"objectives": [name]} if named else {}
     assert error_of(lambda: read_preferences(columns(1, -1, name=name), **options)) == (
-        f"list, row 0: found the label column {name!r}, whose name says that it {what}; expected +1 where response_a "
-        "is better and "
-        "-1 where response_b is. Name the label columns with objectives=[...]. Pass recipe=NAME for a public data "
-        "set. Rename the "
-        "column if it holds such labels."
+        f"list, row 0: found the label column {name!r}, whose name says that it {what}; expected +1 where response_a is "
+        "better and -1 where response_b is. Name the label columns with objectives=[...]. Pass recipe=NAME for a public "
+        "data set. Rename the column if it holds such labels."
     )
 
 
@@ -176,8 +178,8 @@ def scored(name):
 )
 def test_scores_of_which_less_is_better(name, what):
     assert error_of(lambda: read_preferences(scored(name), margin=0.0)) == (
-        f"list, row 0: found the score column {name!r}, whose name says that {what}; expected scores of which the larger is "
-        "better. Name the score columns with objectives=[...], or turn the sign and call the column by what is good."
+        f"list, row 0: found the score column {name!r}, whose name says that {what}; expected scores of which the larger "
+        "is better. Name the score columns with objectives=[...], or turn the sign and call the column by what is good."
     )
 
 
@@ -201,8 +203,7 @@ def test_scores_against_the_choice(first, second, value):
     shown = "2" if value == 2 and isinstance(value, int) else "2.0"
     assert error_of(lambda: read_preferences(rows)) == (
         f"list, row 1, field {first!r}: found {shown}, and 5 in {second!r}, so 'chosen' does not mean better. Pass "
-        "recipe=NAME for "
-        f"a public data set. Else exchange the two responses, or take both fields out.{REMEDY}"
+        f"recipe=NAME for a public data set. Else exchange the two responses, or take both fields out.{REMEDY}"
     )
     assert len(read_preferences(rows, on_error="skip")) == 1
 
@@ -217,9 +218,8 @@ def test_ranks_against_the_choice():
 
 def test_a_negative_margin():
     assert error_of(lambda: read_preferences([{**JUDGED, "margin": -0.5}])) == (
-        "list, row 0, field 'margin': found -0.5, so 'chosen' does not mean better. Exchange the two responses, or "
-        "take the field "
-        f"out.{REMEDY}"
+        "list, row 0, field 'margin': found -0.5, so 'chosen' does not mean better. Exchange the two responses, or take "
+        f"the field out.{REMEDY}"
     )
 
 
@@ -260,19 +260,16 @@ def test_verdicts_beside_chosen_and_rejected(name, values, shown, recipe, on_err
     rows = [{**JUDGED, "prompt": f"p{i}", name: value} for i, value in enumerate(values)]
     place = 0 if values[0] is not None else 1
     assert error_of(lambda: read_preferences(rows, on_error=on_error)) == (
-        f"list, row {place}, field {name!r}: found {shown} beside 'chosen' and 'rejected': the field says for itself "
-        "which response "
-        f"is better, and 'chosen' may not mean better. Pass recipe={recipe}. Else rename the two to response_a and "
-        "response_b if "
-        "the field holds their labels, or take it out."
+        f"list, row {place}, field {name!r}: found {shown} beside 'chosen' and 'rejected': the field says for itself which "
+        f"response is better, and 'chosen' may not mean better. Pass recipe={recipe}. Else rename the two to response_a "
+        "and response_b if the field holds their labels, or take it out."
     )
 
 
 def test_two_forms_in_one_record():
     assert error_of(lambda: read_preferences([{**native(1)[0], "chosen": "a"}])) == (
-        "list, row 0: found the fields 'response_a' and 'chosen', which say twice what the responses are; expected "
-        "one of them. "
-        f"Take the other out.{REMEDY}"
+        "list, row 0: found the fields 'response_a' and 'chosen', which say twice what the responses are; expected one of "
+        f"them. Take the other out.{REMEDY}"
     )
 
 
@@ -332,14 +329,12 @@ def test_judgements_of_the_same_conversations_become_one_pair():
         (
             {**IMPLICIT, "prompt": "Name a bird."},
             "field 'prompt': found 'Name a bird.', which is no message of the user at the start of 'chosen' and "
-            "'rejected', so it "
-            "would be lost; take the field out, or add the message.",
+            "'rejected', so it would be lost; take the field out, or add the message.",
         ),
         (
             {**IMPLICIT, "prompt": [{"role": "system", "content": "Be kind."}, *ASKED]},
-            "fields 'chosen' and 'rejected': found conversations that begin with other messages than 'prompt', "
-            "expected the same or "
-            "answers only; take 'prompt' out, or cut the conversations.",
+            "fields 'chosen' and 'rejected': found conversations that begin with other messages than 'prompt', expected "
+            "the same or answers only; take 'prompt' out, or cut the conversations.",
         ),
         (
             {**IMPLICIT, "chosen": "Ash."},
@@ -347,9 +342,8 @@ def test_judgements_of_the_same_conversations_become_one_pair():
         ),
         (
             {**IMPLICIT, "chosen": [*IMPLICIT["chosen"], *ASKED, *said("Oak.")]},
-            "fields 'chosen' and 'rejected': 'chosen' goes on for 3 messages after the 1 that both begin with, "
-            "expected one answer "
-            "of the assistant after a common start. Cut both after the first answer that differs.",
+            "fields 'chosen' and 'rejected': 'chosen' goes on for 3 messages after the 1 that both begin with, expected "
+            "one answer of the assistant after a common start. Cut both after the first answer that differs.",
         ),
     ],
 )
@@ -375,9 +369,8 @@ def test_messages_as_text_are_refused_in_lists(field, write):
     text = write(ASKED)
     options = {"margin": 0.0} if field == "response" else {}
     assert error_of(lambda: read_preferences([{**FORMS[field], field: text}], **options)) == (
-        f"list, row 0, field {field!r}: found chat messages as text, {text!r}; expected text or a list of messages. "
-        "Read the text "
-        f"with json.loads, or ast.literal_eval where it is Python's, and write the messages.{REMEDY}"
+        f"list, row 0, field {field!r}: found chat messages as text, {text!r}; expected text or a list of messages. Read "
+        f"the text with json.loads, or ast.literal_eval where it is Python's, and write the messages.{REMEDY}"
     )
 
 
@@ -398,9 +391,8 @@ def test_messages_in_a_text_column_of_a_table_are_read():
 def test_speakers_by_from_and_value():
     row = {**EXPLICIT, "prompt": [{"from": "human", "value": "Name a tree."}]}
     assert error_of(lambda: read_preferences([row])) == (
-        "list, row 0, field 'prompt', message 0: found the keys 'from' and 'value', expected 'role' and 'content'; "
-        "rename them, and "
-        f"the speakers human to user and gpt to assistant.{REMEDY}"
+        "list, row 0, field 'prompt', message 0: found the keys 'from' and 'value', expected 'role' and 'content'; rename "
+        f"them, and the speakers human to user and gpt to assistant.{REMEDY}"
     )
 
 
@@ -428,17 +420,15 @@ def test_fields_that_would_be_lost(form, name, value, what):
     options = {"margin": 0.0} if form == "response" else {}
     row = {**FORMS[form], name: value}
     assert error_of(lambda: read_preferences([row], objectives=["kind"], **options)) == (
-        f"list, row 0, field {name!r}: found {what}, which would be lost; expected all that is asked in 'prompt'. "
-        "Write it into "
-        f"'prompt' as text, or take the field out if the answers do not depend on it.{REMEDY}"
+        f"list, row 0, field {name!r}: found {what}, which would be lost; expected all that is asked in 'prompt'. Write it "
+        f"into 'prompt' as text, or take the field out if the answers do not depend on it.{REMEDY}"
     )
 
 
 def test_a_system_text_has_its_place():
     assert error_of(lambda: read_preferences([{**JUDGED, "system": "Be kind."}])) == (
-        "list, row 0, field 'system': found a system text, which would be lost; expected all that is asked in "
-        "'prompt'. Put it into "
-        f"'prompt', as its first message, or take the field out if the answers do not depend on it.{REMEDY}"
+        "list, row 0, field 'system': found a system text, which would be lost; expected all that is asked in 'prompt'. "
+        f"Put it into 'prompt', as its first message, or take the field out if the answers do not depend on it.{REMEDY}"
     )
 
 
@@ -465,14 +455,12 @@ LOST = "which would be lost; expected 'role' and 'content'. Write it into the co
         (
             {"content": [{"type": "text", "text": "See"}, {"type": "image"}]},
             ", 'content', part 1: found a part of type 'image', which would be lost; expected text or parts of type "
-            "'text' only. "
-            "Leave the record out, or describe the part in words.",
+            "'text' only. Leave the record out, or describe the part in words.",
         ),
         (
             {"content": ["See"]},
-            ", 'content', part 0: found 'See', which would be lost; expected text or parts of type 'text' only. "
-            "Leave the record "
-            "out, or describe the part in words.",
+            ", 'content', part 0: found 'See', which would be lost; expected text or parts of type 'text' only. Leave the "
+            "record out, or describe the part in words.",
         ),
         ({"content": None}, ", 'content': found null, expected text (may be empty)."),
         ({"content": []}, ", 'content': found an empty list, expected text or a list of text parts."),

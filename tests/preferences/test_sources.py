@@ -132,15 +132,14 @@ def test_responses_as_messages_in_csv(here):
         (
             "a.parquet.gz",
             b"",
-            "a.parquet.gz: found the file type '.parquet.gz', expected one of .jsonl, .ndjson, .json, .csv, each "
-            "also as .gz, or "
-            ".parquet; convert it.",
+            "a.parquet.gz: found the file type '.parquet.gz', expected one of .jsonl, .ndjson, .json, .csv, each also as "
+            ".gz, or .parquet; convert it.",
         ),
         (
             "a.gz",
             b"",
-            "a.gz: found the file type '.gz', expected one of .jsonl, .ndjson, .json, .csv, each also as .gz, or .parquet; "
-            "convert it.",
+            "a.gz: found the file type '.gz', expected one of .jsonl, .ndjson, .json, .csv, each also as .gz, or "
+            ".parquet; convert it.",
         ),
         (
             "a.jsonl.bz2",
@@ -162,29 +161,26 @@ def test_responses_as_messages_in_csv(here):
         (
             "a.json",
             json.dumps([ROWS[0], 7]).encode(),
-            "a.json, item 1: found 7, expected an object with fields such as 'prompt'. Correct the record, or leave "
-            "such records "
-            "out with on_error='skip'.",
+            "a.json, item 1: found 7, expected an object with fields such as 'prompt'. Correct the record, or leave such "
+            "records out with on_error='skip'.",
         ),
         (
             "a.json",
             json.dumps({"version": 1, "data": ROWS}, indent=1).encode(),
-            "a.json: found one object with the fields version, data, expected a list of objects or one object on each line. "
-            "Save the records as a list (in pandas: orient='records').",
+            "a.json: found one object with the fields version, data, expected a list of objects or one object on each "
+            "line. Save the records as a list (in pandas: orient='records').",
         ),
         (
             "a.json",
             pd.DataFrame(CELLS).to_json().encode(),
-            "a.json: found one object with the fields prompt, response_a, response_b, kind, brief, expected a list "
-            "of objects or "
-            "one object on each line. Save the records as a list (in pandas: orient='records').",
+            "a.json: found one object with the fields prompt, response_a, response_b, kind, brief, expected a list of "
+            "objects or one object on each line. Save the records as a list (in pandas: orient='records').",
         ),
         (
             "a.csv",
             b"prompt,response_a,response_b,kind\nnan,a,b,1\n",
-            "a.csv, line 2, field 'prompt': found the text 'nan', which is how a missing value is written; expected "
-            "text. Leave "
-            "the row out, or use JSONL if the text is meant. Correct the record, or leave such records out with "
+            "a.csv, line 2, field 'prompt': found the text 'nan', which is how a missing value is written; expected text. "
+            "Leave the row out, or use JSONL if the text is meant. Correct the record, or leave such records out with "
             "on_error='skip'.",
         ),
     ],
@@ -341,8 +337,8 @@ REFUSED = {
     ),
     "levels of columns": (
         lambda: pd.DataFrame({("text", "prompt"): ["p"], ("text", "a"): ["a"]}),
-        "DataFrame: found the column ('text', 'prompt'), expected columns that are called by a text; flatten them, for example "
-        "with frame.columns = frame.columns.map('_'.join).",
+        "DataFrame: found the column ('text', 'prompt'), expected columns that are called by a text; flatten them, for "
+        "example with frame.columns = frame.columns.map('_'.join).",
     ),
     "numbered columns": (
         lambda: pd.DataFrame([["p", "a", "b"]]),
@@ -355,30 +351,26 @@ REFUSED = {
     "one column": (
         lambda: pa.chunked_array([[1]]),
         "source: found ChunkedArray, which is no table (Cannot import schema: ArrowSchema describes non-struct type "
-        "int64); pass "
-        "a table.",
+        "int64); pass a table.",
     ),
     "pictures": (
         lambda: datasets.Dataset.from_list(
             [{"prompt": "p", "seen": [{"path": "stone.png", "bytes": None}]}],
             features=datasets.Features({"prompt": datasets.Value("string"), "seen": datasets.List(datasets.Image())}),
         ),
-        "Dataset: found the column 'seen' of Image values, which a text model does not see; expected text. Take it out with "
-        "remove_columns('seen') if the answers do not depend on it.",
+        "Dataset: found the column 'seen' of Image values, which a text model does not see; expected text. Take it out "
+        "with remove_columns('seen') if the answers do not depend on it.",
     ),
     "columns in a dict": (
         lambda: {"prompt": ["p"], "response_a": ["a"]},
-        "source: found a mapping with the keys prompt, response_a, expected one from objectives to sources. A table "
-        "is passed as a "
-        "DataFrame, one record in a list.",
+        "source: found a mapping with the keys prompt, response_a, expected one from objectives to sources. A table is "
+        "passed as a DataFrame, one record in a list.",
     ),
     "dates": (
         lambda: pd.DataFrame([{**ROWS[0], "kind": pd.Timestamp("2026-01-01")}]),
-        "DataFrame, row 0, field 'kind': found label Timestamp('2026-01-01 00:00:00'), expected +1 (a is better), -1 "
-        "(b), 0 (tie) "
-        "or null (not judged). Name the label columns with objectives=[...]. Correct the record, or leave such "
-        "records out with "
-        "on_error='skip'.",
+        "DataFrame, row 0, field 'kind': found label Timestamp('2026-01-01 00:00:00'), expected +1 (a is better), -1 (b), "
+        "0 (tie) or null (not judged). Name the label columns with objectives=[...]. Correct the record, or leave such "
+        "records out with on_error='skip'.",
     ),
 }
 
@@ -395,9 +387,8 @@ def test_tables_that_cannot_be_read(kind):
 def test_what_is_no_source(make):
     source = make()
     assert error_of(lambda: read_source(source, faults=Faults(skip=False), others=["'world:NAME'"])) == (
-        f"source: found {type(source).__name__}, expected a path, 'hub:OWNER/NAME', a DataFrame or another table, a "
-        "list of dicts "
-        "or 'world:NAME'."
+        f"source: found {type(source).__name__}, expected a path, 'hub:OWNER/NAME', a DataFrame or another table, a list "
+        "of dicts or 'world:NAME'."
     )
 
 
