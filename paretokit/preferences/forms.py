@@ -213,12 +213,17 @@ def _scored(
 def _score(value: Any, *, place: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
+    if isinstance(value, bool) or not isinstance(value, Real) or not _is_finite(value):
         raise DataError(
             f"{place}: found score {describe(value)}, expected a finite number or null. "
             "Name the score columns with objectives=[...]."
         )
     return float(value)
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a float holds a number, which NaN, infinity and the largest integers are not."""
+    return abs(value) <= sys.float_info.max
 
 
 def _sign(a: float | None, b: float | None, *, margin: float | int) -> float | None:
