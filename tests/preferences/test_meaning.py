@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from paretokit.errors import ConfigError, DataError
+from paretokit.preferences.fields import chosen_texts
+from paretokit.preferences.files import Record
 from paretokit.preferences.read import read_preferences
 from paretokit.preferences.records import native_records
 
@@ -245,7 +247,7 @@ def test_fields_that_agree_or_say_nothing(more):
 @pytest.mark.parametrize(
     ("name", "values", "shown", "recipe"),
     [
-        ("raco_s_quality", (1.0, 1.0), "1.0", "'raco-tldr'"),
+        ("raco_s_verbosity", (1.0, 1.0), "1.0", "'raco-tldr'"),
         ("raco_s_faithfulness", (None, -1), "-1", "'raco-tldr'"),
         ("quality", (1, -1), "1", "NAME for a public data set"),
         ("quality", ("1", "-1"), "'1'", "NAME for a public data set"),
@@ -315,13 +317,16 @@ def test_judgements_of_the_same_conversations_become_one_pair():
     assert read_preferences([IMPLICIT, turned]).labels.tolist() == [[1], [-1]]
 
 
+def test_dialogues_as_text_are_for_a_recipe():
+    row = Record("row", {"chosen": "\n\nHuman: Hi\n\nAssistant: Ho", "rejected": "\n\nHuman: Hi\n\nAssistant:"})
+    assert error_of(lambda: chosen_texts(row)) == (
+        "row, field 'prompt': missing, and chosen and rejected are text. Pass recipe='hh-rlhf', which splits such dialogues."
+    )
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (
-            {"chosen": "\n\nHuman: Hi\n\nAssistant: Ho", "rejected": "\n\nHuman: Hi\n\nAssistant:", "objective": "kind"},
-            "field 'prompt': missing, and chosen and rejected are text. Pass recipe='hh-rlhf', which splits such dialogues.",
-        ),
         (
             {"chosen": "Trees: ash", "rejected": "Trees: rock", "objective": "kind"},
             "field 'prompt': missing, and chosen and rejected are text. Add the prompt, or make them messages.",
