@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from paretokit.models.policy import Policy
     from paretokit.models.rewards import RewardModel
     from paretokit.models.soups import LogitMixture, Soup
+    from paretokit.preferences.computed import by_score
     from paretokit.preferences.pack import Batch
     from paretokit.preferences.read import read_preferences
     from paretokit.preferences.read_steps import read_step_labels
@@ -61,6 +62,7 @@ _HOMES = {
     "Studio": "view.studio",
     "TrainConfig": "training.config",
     "World": "preferences.worlds",
+    "by_score": "preferences.computed",
     "converse": "decoding.dialogues",
     "generate": "decoding.sample",
     "guided_generate": "decoding.guided",
@@ -105,6 +107,7 @@ __all__ = [
     "Studio",
     "TrainConfig",
     "World",
+    "by_score",
     "converse",
     "generate",
     "guided_generate",

@@ -18,7 +18,7 @@ from paretokit.preferences.meaning import check_chosen, check_labels, check_name
 from paretokit.preferences.records import FIELDS
 from paretokit.prompts import Prompt, describe
 
-__all__ = ["Pair", "to_pairs"]
+__all__ = ["Pair", "sign", "to_pairs"]
 
 _FORMS = (
     "prompt, response_a, response_b, labels; or prompt, chosen, rejected, objective; "
@@ -201,7 +201,7 @@ def _scored(
             if len(group) == 1:
                 raise DataError(f"{group[0].place}: found the only response to its prompt, expected two to compare.")
         for a, b in combinations(group, 2):
-            labels = {name: _sign(a.scores[name], b.scores[name], margin=margin) for name in columns}
+            labels = {name: sign(a.scores[name], b.scores[name], margin=margin) for name in columns}
             with faults.tolerated():
                 if any(label is not None for label in labels.values()):
                     pairs.append(Pair(prompt, a.response, b.response, labels))
@@ -226,7 +226,12 @@ def _is_finite(value: Any) -> bool:
     return abs(value) <= sys.float_info.max
 
 
-def _sign(a: float | None, b: float | None, *, margin: float | int) -> float | None:
+def sign(a: float | None, b: float | None, *, margin: float | int) -> float | None:
+    """Return the label of two scores, larger is better: +1, -1, 0 where they differ by no more than `margin`, None for null.
+
+    >>> sign(3, 1, margin=0), sign(1, 3, margin=2), sign(1, None, margin=0)
+    (1.0, 0.0, None)
+    """
     if a is None or b is None:
         return None
     return 0.0 if abs(a - b) <= margin else math.copysign(1.0, a - b)

@@ -1,7 +1,7 @@
 """`read_preferences`: any of the accepted sources, read into one `Preferences` value or one clear error.
 
-Imports: torch, `errors`, `prompts`, and `files`, `forms`, `recipes`, `records`, `sources`, `tables` of this floor; the worlds
-on use.
+Imports: torch, `errors`, `prompts`, and `computed`, `files`, `forms`, `recipes`, `records`, `sources`, `tables` of this
+floor; the worlds on use.
 """
 
 import math
@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.preferences.computed import Computed, add_computed, as_computed
 from paretokit.preferences.files import Faults, Record
 from paretokit.preferences.forms import Pair, to_pairs
-from paretokit.preferences.recipes.reading import Reading, read_with
+from paretokit.preferences.recipes.reading import Reading, judged_pairs, read_with
 from paretokit.preferences.recipes.recipe import Recipe
-from paretokit.preferences.recipes.registry import refuse_public
+from paretokit.preferences.recipes.registry import find, refuse_public
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.sources import Source, read_source
 from paretokit.preferences.tables import is_table
@@ -35,6 +36,7 @@ def read_preferences(
     margin: float | int | None = None,
     recipe: str | Recipe | None = None,
     recipe_options: Mapping[str, Any] | None = None,
+    computed: Mapping[str, Computed] | Sequence[str] | None = None,
     limit: int | None = None,
     ties: bool = False,
 ) -> Preferences:
@@ -75,6 +77,10 @@ def read_preferences(
     columns of a public data set are refused without it, and the error names the recipe. What a recipe leaves out by its own
     rule is listed in `.skipped` and counted in `.notes`.
 
+    `computed` adds objectives that are computed from the texts, to any source but a world: a mapping from their names to
+    functions `(response_a, response_b)` of the two responses, whose result is above 0 where a is better, below 0 where b is,
+    0 for a tie and None where it is not judged; or to `by_score(scorer)`; or to "conciseness" (the shorter is better).
+
     `objectives` (default: all, in order of first appearance) selects and orders; pairs that are judged on none of them
     are left out. `on_error="raise"` raises `DataError` for the first record that cannot be used, naming file, line and
     field; `"skip"` leaves such records out and lists them in `.skipped`. A source that cannot be read as a whole, or
@@ -91,35 +97,48 @@ def read_preferences(
     if on_error not in _ON_ERROR:
         raise ConfigError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'.{suggestion(on_error, _ON_ERROR)}")
     if isinstance(source, str) and source.startswith("world:"):
+        if recipe is not None or computed is not None:
+            raise ConfigError(f"source: found {source!r}, whose labels are exact; leave recipe= and computed= out.")
         return _world(source, objectives=objectives, margin=margin, limit=limit, ties=ties)
+    added = as_computed(computed)
+    labelled = None if objectives is None else [name for name in objectives if name not in added] or None
+    known = None if recipe is None else find(recipe, kind="pairs")
+    if known is None and recipe_options:
+        raise ConfigError("recipe_options: found no recipe that they could belong to; pass recipe= too.")
     faults = Faults(skip=on_error == "skip")
-    name, records = _records(source, limit=limit, faults=faults)
+    name, records = _records(source, recipe=known, limit=limit, faults=faults)
     if not records:
         raise DataError(
             f"{name}: found no {'usable ' if faults.messages else ''}records, expected at least one.{_first(faults)}"
         )
     reading = None
-    if recipe is None:
-        if recipe_options:
-            raise ConfigError("recipe_options: found no recipe that they could belong to; pass recipe= too.")
+    if known is None:
         refuse_public(records, kind="pairs")
-        pairs = to_pairs(records, objectives=objectives, margin=margin, ties=ties, faults=faults)
+        pairs = to_pairs(records, objectives=labelled, margin=margin, ties=ties, faults=faults)
     else:
         if ties:
             raise ConfigError("ties: found True, but a recipe knows what its labels mean; leave it out.")
         reading = read_with(
-            recipe,
+            known,
             records,
             kind="pairs",
-            objectives=objectives,
+            source=name,
+            objectives=labelled,
             margin=margin,
             options=recipe_options,
             faults=faults,
         )
         pairs = reading.found
+    pairs = add_computed(pairs, added, source=name)
+    if reading is not None:
+        pairs = judged_pairs(pairs, reading.notes, source=name)
     if not pairs:
-        raise DataError(f"{name}: found no usable records, expected at least one.{_first(faults)}")
+        raise DataError(f"{name}: found no usable records, expected at least one.{_first(faults)}{_left_out(reading)}")
     return _assemble(pairs, objectives=objectives, source=name, skipped=faults.messages, reading=reading)
+
+
+def _left_out(reading: Reading | None) -> str:
+    return "" if reading is None else "".join(f" {line}." for line in reading.notes.lines())
 
 
 def _first(faults: Faults) -> str:
@@ -141,14 +160,18 @@ def _world(
     return preferences.select(objectives=objectives, limit=limit)
 
 
-def _records(source: Any, *, limit: int | None, faults: Faults) -> Source:
+def _records(source: Any, *, recipe: Recipe | None, limit: int | None, faults: Faults) -> Source:
     """Return the source's name and its records."""
     if isinstance(source, Mapping) and not is_table(source):
-        return _per_objective(source, limit=limit, faults=faults)
+        return _per_objective(source, recipe=recipe, limit=limit, faults=faults)
     return read_source(source, limit=limit, faults=faults, others=_OTHERS)
 
 
-def _per_objective(source: Mapping[str, Any], *, limit: int | None, faults: Faults) -> Source:
+def _per_objective(source: Mapping[str, Any], *, recipe: Recipe | None, limit: int | None, faults: Faults) -> Source:
+    if recipe is not None and not recipe.open:
+        raise ConfigError(
+            f"source: found a mapping, but recipe {recipe.name!r} has objectives of its own; pass the path of one file."
+        )
     if "prompt" in source:
         raise DataError(
             f"source: found a mapping with the keys {describe(', '.join(map(str, source)))[1:-1]}, expected one from "
@@ -159,13 +182,16 @@ def _per_objective(source: Mapping[str, Any], *, limit: int | None, faults: Faul
         name, found = read_source(part, place=f"source, objective {objective!r}", limit=limit, faults=faults)
         if not found:
             raise DataError(f"{name}: found no records, expected at least one.{_first(faults)}")
-        for row in found:
+        named = [Record(row.place, {**row.fields, "objective": objective}) for row in found]
+        if recipe is None:
+            refuse_public(named, kind="pairs")
+        for row, made in zip(found, named, strict=True):
             with faults.tolerated():
                 row.get("chosen")
                 stated = row.fields.get("objective")
                 if stated not in (None, objective):
                     raise DataError(f"{row.place}, field 'objective': found {stated!r} in the file for {objective!r}.")
-                records.append(Record(row.place, {**row.fields, "objective": objective}))
+                records.append(made)
         names.append(name)
     return Source(", ".join(names), records)
 
@@ -182,9 +208,9 @@ def _assemble(
         responses_b=[pair.response_b for pair in pairs],
         labels=torch.tensor(labels, dtype=torch.float32),
         source=source,
-        skipped=[*skipped, *(() if reading is None else reading.left_out)],
+        skipped=[*skipped, *(() if reading is None else reading.notes.left_out)],
         recipe=None if reading is None else reading.recipe.name,
-        notes=() if reading is None else reading.notes,
+        notes=() if reading is None else reading.notes.lines(),
     )
     if objectives is not None:
         preferences = preferences.select(objectives=objectives)

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, suggestion
 from paretokit.preferences.files import Faults, Record
+from paretokit.preferences.forms import Pair
 from paretokit.preferences.recipes.recipe import Asked, Notes, Recipe
 from paretokit.preferences.recipes.registry import check_columns, find
 
-__all__ = ["Reading", "read_with"]
+__all__ = ["Reading", "judged_pairs", "read_with"]
 
 
 class Reading(NamedTuple):
@@ -20,8 +21,7 @@ class Reading(NamedTuple):
 
     recipe: Recipe
     found: Any  # a list of pairs, or what a recipe for steps returns
-    notes: tuple[str, ...]  # for people: recipe and licence, remarks, what was left out
-    left_out: tuple[str, ...]  # one message for each record or pair that the rule of the recipe leaves out
+    notes: Notes  # recipe and licence, remarks, what was left out
 
 
 def read_with(
@@ -29,6 +29,7 @@ def read_with(
     records: Sequence[Record],
     *,
     kind: str,
+    source: str,
     objectives: Sequence[str] | None,
     margin: float | int | None,
     options: Mapping[str, Any] | None,
@@ -43,6 +44,7 @@ def read_with(
     notes = Notes()
     notes.say(f"recipe {recipe.name}: {recipe.title} ({recipe.source}), licence {recipe.licence}{_terms(recipe)}")
     asked = Asked(
+        source=source,
         objectives=_objectives(recipe, objectives),
         options=recipe.with_defaults(options or {}),
         margin=_margin(recipe, margin),
@@ -50,17 +52,27 @@ def read_with(
         notes=notes,
     )
     check_columns(recipe, records)
-    found = recipe.read(records, asked)
-    return Reading(recipe, found, notes.lines(), tuple(notes.left_out))
+    return Reading(recipe, recipe.read(records, asked), notes)
+
+
+def judged_pairs(pairs: Sequence[Pair], notes: Notes, *, source: str) -> list[Pair]:
+    """Return the pairs that are judged on an objective; the others, which a data set may well hold, are counted."""
+    judged = []
+    for index, pair in enumerate(pairs):
+        if any(label is not None for label in pair.labels.values()):
+            judged.append(pair)
+        else:
+            notes.leave_out(f"{source}, pair {index}", "it is judged on none of the objectives")
+    return judged
 
 
 def _terms(recipe: Recipe) -> str:
     return ": not for commercial use" if recipe.noncommercial else ""
 
 
-def _objectives(recipe: Recipe, objectives: Sequence[str] | None) -> tuple[str, ...]:
+def _objectives(recipe: Recipe, objectives: Sequence[str] | None) -> tuple[str, ...] | None:
     if objectives is None:
-        return recipe.objectives
+        return None
     known = (*recipe.objectives, *recipe.more)
     for name in objectives:
         if name not in known and not recipe.open:

@@ -67,11 +67,16 @@ class Notes:
 class Asked(NamedTuple):
     """What the caller of a reading asked for, as a recipe's `read` gets it."""
 
-    objectives: tuple[str, ...]  # those to read; a recipe may leave out what the file has no column for
+    source: str  # the name of what is read: a path, "list", ...
+    objectives: tuple[str, ...] | None  # those asked for by name; None: the recipe's own choice
     options: Mapping[str, Any]  # every option of the recipe, defaults filled in
     margin: float  # scores that differ by no more are a tie
     faults: Faults  # `with asked.faults.tolerated():` around each record
     notes: Notes
+
+    def wanted(self, default: Sequence[str]) -> tuple[str, ...]:
+        """Return the objectives asked for, else the recipe's own choice."""
+        return tuple(default) if self.objectives is None else self.objectives
 
 
 Read = Callable[[Sequence[Record], Asked], Any]
@@ -106,6 +111,7 @@ class Recipe(NamedTuple):
     noncommercial: bool = False
     traps: tuple[str, ...] = ()
     knows: Callable[[Mapping[str, Any]], bool] | None = None
+    hint: str = ""  # what to say where the columns are others
 
     @property
     def columns(self) -> tuple[str, ...]:

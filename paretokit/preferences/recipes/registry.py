@@ -8,13 +8,35 @@ from typing import Any
 
 from paretokit.errors import ConfigError, DataError, suggestion
 from paretokit.preferences.files import Record
+from paretokit.preferences.recipes.helpsteer import HELPSTEER2, HELPSTEER2_PREFERENCE, HELPSTEER3
+from paretokit.preferences.recipes.hh import HH_RLHF
+from paretokit.preferences.recipes.overall import NECTAR, SHP, SKYWORK
+from paretokit.preferences.recipes.raco import RACO_SAFERLHF, RACO_TLDR
 from paretokit.preferences.recipes.recipe import Recipe
-from paretokit.preferences.recipes.saferlhf import PKU_SAFERLHF
+from paretokit.preferences.recipes.saferlhf import BEAVERTAILS, PKU_SAFERLHF
+from paretokit.preferences.recipes.tldr import TLDR, TLDR_AXIS
+from paretokit.preferences.recipes.ultrafeedback import ULTRAFEEDBACK, ULTRAFEEDBACK_BINARIZED
 from paretokit.prompts import describe
 
 __all__ = ["check_columns", "find", "recipes", "recognise", "refuse_public"]
 
-_RECIPES: tuple[Recipe, ...] = (PKU_SAFERLHF,)
+_RECIPES: tuple[Recipe, ...] = (
+    BEAVERTAILS,
+    HELPSTEER2,
+    HELPSTEER2_PREFERENCE,
+    HELPSTEER3,
+    HH_RLHF,
+    NECTAR,
+    PKU_SAFERLHF,
+    RACO_SAFERLHF,
+    RACO_TLDR,
+    SHP,
+    SKYWORK,
+    TLDR,
+    TLDR_AXIS,
+    ULTRAFEEDBACK,
+    ULTRAFEEDBACK_BINARIZED,
+)
 _READERS = {"pairs": "read_preferences", "steps": "read_step_labels"}
 _LOOK = 10  # records that are looked at to know a schema
 
@@ -36,7 +58,7 @@ def find(recipe: str | Recipe, *, kind: str) -> Recipe:
 
     >>> find("pku-safrlhf", kind="pairs")
     Traceback (most recent call last):
-    paretokit.errors.ConfigError: recipe: found 'pku-safrlhf', expected one of pku-saferlhf. Did you mean 'pku-saferlhf'? ...
+    paretokit.errors.ConfigError: recipe: found 'pku-safrlhf', expected one of ... Did you mean 'pku-saferlhf'? ...
     """
     known = recipes()
     if not isinstance(recipe, Recipe):
@@ -82,7 +104,7 @@ def check_columns(recipe: Recipe, records: Sequence[Record]) -> None:
     nearest = min(recipe.forms, key=lambda form: len(set(form) - set(found)))
     missing = [name for name in nearest if name not in found]
     other = recognise(records)
-    hint = (
+    hint = recipe.hint or (
         f"These are the columns of recipe={other.name!r}."
         if other is not None and other.name != recipe.name
         else f"Compare the file with {recipe.source}; its columns may have been renamed."

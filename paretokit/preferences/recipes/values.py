@@ -1,19 +1,35 @@
 """The values of public records, checked: verdicts, booleans, ratings, nested cells; each error names field, found, expected.
 
-Imports: the standard library, `errors`, `prompts`, and `files` of this floor.
+Imports: the standard library, `errors`, `prompts`, and `files` of this floor and `recipe`.
 """
 
 import ast
 import json
+import math
 from collections.abc import Collection
-from numbers import Real
 from typing import Any
 
 from paretokit.errors import DataError
 from paretokit.preferences.files import Record
-from paretokit.prompts import Message, as_text, describe
+from paretokit.preferences.recipes.recipe import Asked, Option
+from paretokit.prompts import Message, Prompt, as_text, describe
 
-__all__ = ["boolean", "integer", "nested", "place_of", "question", "text"]
+__all__ = [
+    "CHAT",
+    "boolean",
+    "either",
+    "integer",
+    "nested",
+    "number",
+    "one_of",
+    "place_of",
+    "prompt",
+    "question",
+    "rating",
+    "text",
+]
+
+CHAT = Option(True, "the prompt is a user's message, for the chat template; false: raw text")
 
 
 def place_of(row: Record, name: str) -> str:
@@ -35,11 +51,24 @@ def question(words: str) -> tuple[Message, ...]:
     return (Message(role="user", content=words),)
 
 
-def integer(value: Any, *, place: str, expected: Collection[int], null: bool = False) -> int | None:
+def prompt(row: Record, name: str, asked: Asked) -> Prompt:
+    """Return the question in a text field: a user's message, or raw text with the option chat=False."""
+    words = text(row, name)
+    return question(words) if asked.options["chat"] else words
+
+
+def number(value: Any, *, place: str) -> float:
+    """Return a finite number, also where a CSV cell spells it; `DataError` for anything else."""
+    found = _spelled_number(value)
+    if found is not None:
+        return found
+    raise DataError(f"{place}: found {describe(value)}, expected a finite number.")
+
+
+def integer(value: Any, *, place: str, expected: Collection[int]) -> int:
     """Return a whole number out of a known set, also where a table holds it as 1.0 or a CSV cell as "1".
 
-    `null=True` lets a missing value through as None. Raises `DataError`, with the values expected, for anything else; true
-    and false are not numbers here.
+    Raises `DataError`, with the values expected, for anything else; true and false are not numbers here.
 
     >>> integer("1", place="x.csv, line 2, field 'choice'", expected=(0, 1))
     1
@@ -47,17 +76,26 @@ def integer(value: Any, *, place: str, expected: Collection[int], null: bool = F
     Traceback (most recent call last):
     paretokit.errors.DataError: x.jsonl, line 2, field 'choice': found 2, expected 0 or 1.
     """
-    if null and (value is None or value == ""):
-        return None
-    found = value
-    if isinstance(found, str):
-        try:
-            found = float(found)
-        except ValueError:
-            found = None
-    if isinstance(found, Real) and not isinstance(found, bool) and found in expected:
+    found = _spelled_number(value)
+    if found is not None and found in expected:
         return int(found)
-    raise DataError(f"{place}: found {describe(value)}, expected {either(expected)}{' or null' if null else ''}.")
+    raise DataError(f"{place}: found {describe(value)}, expected {either(expected)}.")
+
+
+def rating(value: Any, *, place: str, expected: Collection[int]) -> float | None:
+    """Return a rating out of a known set of whole numbers, None for a missing one; `DataError` as `integer`.
+
+    >>> rating("4", place="...", expected=range(1, 6)), rating(None, place="...", expected=range(1, 6))
+    (4.0, None)
+    """
+    return None if value is None or value == "" else float(integer(value, place=place, expected=expected))
+
+
+def one_of(value: Any, *, place: str, expected: Collection[str]) -> str:
+    """Return a text out of a known set; `DataError`, with the values expected, for anything else."""
+    if isinstance(value, str) and value in expected:
+        return value
+    raise DataError(f"{place}: found {describe(value)}, expected {either(expected)}.")
 
 
 def boolean(value: Any, *, place: str) -> bool:
@@ -94,6 +132,17 @@ def either(expected: Collection[Any]) -> str:
         return f"a whole number from {values[0]} to {values[-1]}"
     *first, last = map(describe, values)
     return f"{', '.join(first)} or {last}" if first else last
+
+
+def _spelled_number(value: Any) -> float | None:
+    """Return the finite number that a value is, or that a cell spells; None for anything else."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    fine = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fine else None
 
 
 def _spelled(cell: str) -> Any:
