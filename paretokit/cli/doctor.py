@@ -24,10 +24,25 @@ if TYPE_CHECKING:
     from paretokit.experiments.reading import Reading
 
 
+class Data(NamedTuple):
+    """How the pairs were read."""
+
+    recipe: str | None
+    passed: bool  # False: the recipe was recognised by the columns, and training needs it as an option
+    notes: tuple[str, ...]  # licence, remarks, what the recipe left out
+
+    def report(self) -> str:
+        """Return the recipe as one line for people."""
+        if self.recipe is None:
+            return "none: the file has a form of paretokit's own"
+        return self.recipe if self.passed else f"{self.recipe}, recognised but not passed: train with --recipe {self.recipe}"
+
+
 class Outlook(NamedTuple):
     """What a training would be like here."""
 
     config: TrainConfig
+    data: Data
     reading: "Reading"
     memory: "MemoryEstimate"
     time: "Estimate"
@@ -39,10 +54,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
     command.add_argument("--method", default="raco", help="what would train it (default: raco)")
     shared.add_head_rank(command)
-    command.add_argument("--preferences", help="a JSONL, CSV or Parquet file of pairs, or a world; with --policy")
-    command.add_argument("--objectives", type=shared.names, help="which objectives, in this order (default: all of the data)")
+    shared.add_preferences(command, required=False)
     command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
-    command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
     shared.add_config(command)
 
 
@@ -86,15 +99,17 @@ def outlook(options: argparse.Namespace) -> Outlook:
         from paretokit.experiments.memory import memory_estimate
         from paretokit.experiments.reading import how_read
         from paretokit.experiments.reference_store import reference_store
-        from paretokit.preferences.read import read_preferences
+        from paretokit.preferences.read import recipe_of
         from paretokit.training.loop import compute_of
 
-        preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
+        recognised = None if options.recipe else recipe_of(shared.source(options.preferences))
+        preferences = shared.read(options, recipe=recognised)
         policy = shared.policy(options, preferences.objectives, seed=config.seed)
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
         return Outlook(
             config,
+            Data(preferences.recipe, recognised is None, preferences.notes),
             how_read(policy, pairs, config=config),
             memory_estimate(policy, pairs, config=config),
             estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy)),
@@ -111,6 +126,8 @@ def rows(planned: Outlook) -> list[tuple[str, str]]:
     limit = "" if window is None else f", up to {window} tokens of prompt and response"
     parts = {name: getattr(memory, name) for name in PARTS}
     return [
+        ("recipe", planned.data.report()),
+        *(("data", note) for note in planned.data.notes),
         ("shared prompts", _verdict(reading.sharing.exact, reading.sharing.reason) + (limit if reading.sharing.exact else "")),
         ("logits in chunks", _verdict(reading.projection.exact, reading.projection.reason)),
         ("one backward pass for all objectives", _verdict(reading.coverage.exact, reading.coverage.reason)),
@@ -144,6 +161,7 @@ def as_json(planned: Outlook) -> dict[str, Any]:
     }
     return {
         "config": planned.config.to_json(),
+        "data": planned.data._asdict(),
         "allows": allowed,
         "step": {
             "report": reading.plan.report(),

@@ -1,22 +1,25 @@
-"""What several commands share: options of a training, weights and names from the command line, consoles, JSON output.
+"""What several commands share: options of a training and its data, weights and names as text, consoles, JSON output.
 
-Imports: `errors`, `training.config`; rich on use.
+Imports: `errors`, `training.config`; `preferences` and rich on use.
 """
 
 import argparse
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from paretokit.errors import WeightsError
+from paretokit.errors import ConfigError, DataError, WeightsError
 from paretokit.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from paretokit.models.policy import Policy
+    from paretokit.preferences.records import Preferences
 
 
 def names(text: str) -> list[str]:
@@ -50,18 +53,98 @@ def weights(text: str) -> list[float] | dict[str, float]:
         ) from None
 
 
+_ENTRY = re.compile(r",(?=[^,=/\\]+=)")  # a comma before the next name=
+
+
+def source(text: str) -> str | dict[str, str]:
+    """Return what `--preferences` names: a path, a world, or a mapping written as `harmless=a.jsonl,helpful=b.jsonl`.
+
+    A file that exists under the whole text is that file, whatever its name holds. Raises `DataError` for an objective that
+    stands twice.
+
+    >>> source("pairs.jsonl"), source("harmless=a.jsonl,helpful=b.jsonl")
+    ('pairs.jsonl', {'harmless': 'a.jsonl', 'helpful': 'b.jsonl'})
+    """
+    if "=" not in text or text.startswith(("world:", "hub:")) or _is_file(text):
+        return text
+    entries = [(name.strip(), path.strip()) for name, _, path in (part.partition("=") for part in _ENTRY.split(text))]
+    found = dict(entries)
+    if len(found) < len(entries) or not all(name and path for name, path in entries):
+        raise DataError(
+            f"--preferences: found {text!r}, which is no file; expected objective=path pairs, each objective once, such as "
+            "harmless=a.jsonl,helpful=b.jsonl. Correct the option."
+        )
+    return found
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def choices(text: str) -> dict[str, Any]:
+    """Return the options of a recipe, written as `safe_ties=true,gap=2`; raises `ConfigError` for anything else.
+
+    >>> choices("safe_ties=true, part=news, gap=2")
+    {'safe_ties': True, 'part': 'news', 'gap': 2}
+    """
+    found = {}
+    for part in names(text):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"--recipe-options: found {part!r}, expected name=value such as safe_ties=true. Correct it.")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def add_preferences(command: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add the options that say what pairs are read, and how."""
+    command.add_argument(
+        "--preferences",
+        required=required,
+        help="a JSONL, CSV or Parquet file of pairs, objective=path pairs such as harmless=a.jsonl,helpful=b.jsonl, or a world "
+        "such as world:summaries",
+    )
+    command.add_argument("--objectives", type=names, help="which objectives, in this order (default: all of the data)")
+    command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
+    command.add_argument("--recipe", metavar="NAME", help="how a public data set is read, such as pku-saferlhf")
+    command.add_argument(
+        "--recipe-options", type=choices, metavar="X=Y", help="choices of the recipe, such as safe_ties=true (default: none)"
+    )
+    command.add_argument("--margin", type=float, metavar="X", help="scores that differ by no more are a tie")
+    command.add_argument(
+        "--computed", type=names, metavar="NAME", help="objectives computed from the texts: conciseness (default: none)"
+    )
+
+
+def read(options: argparse.Namespace, *, recipe: str | None = None) -> "Preferences":
+    """Return the preferences that the options ask for; `recipe` stands in where they name none."""
+    from paretokit.preferences.read import read_preferences
+
+    return read_preferences(
+        source(options.preferences),
+        objectives=options.objectives,
+        on_error=options.on_error,
+        margin=options.margin,
+        recipe=options.recipe or recipe,
+        recipe_options=options.recipe_options,
+        computed=options.computed,
+    )
+
+
 def add_data(command: argparse.ArgumentParser) -> None:
     """Add the options that say what is trained on what."""
     command.add_argument("--policy", default="tiny", help="tiny, smollm2, a folder, or a hub id (default: tiny)")
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
     add_head_rank(command)
-    command.add_argument(
-        "--preferences", required=True, help="a JSONL, CSV or Parquet file of pairs, or a world such as world:summaries"
-    )
-    command.add_argument("--objectives", type=names, help="which objectives, in this order (default: all of the data)")
+    add_preferences(command, required=True)
     command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
     command.add_argument("--store", default="runs", help="folder of the runs (default: runs)")
-    command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
 
 
 def add_head_rank(command: argparse.ArgumentParser) -> None:

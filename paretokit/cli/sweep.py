@@ -37,10 +37,9 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.experiments.store import Store
         from paretokit.experiments.sweep import sweep
         from paretokit.maths.simplex import grid
-        from paretokit.preferences.read import read_preferences
         from paretokit.view.report import write_front
 
-        preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
+        preferences = shared.read(options)
         if options.grid:
             weightings += grid(len(preferences.objectives), resolution=options.grid).tolist()
         store = Store(options.store)

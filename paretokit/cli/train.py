@@ -40,13 +40,12 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.experiments.store import Store
         from paretokit.experiments.train import train
         from paretokit.maths.simplex import resolve
-        from paretokit.preferences.read import read_preferences
         from paretokit.training.encode import length_limit
         from paretokit.training.loop import compute_of
         from paretokit.training.methods import resolve as resolve_method
 
         resolve_method(options.method)
-        preferences = read_preferences(options.preferences, objectives=options.objectives, on_error=options.on_error)
+        preferences = shared.read(options)
         resolve(weights, preferences.objectives, place="--weights")
         policy = shared.policy(options, preferences.objectives, seed=config.seed)
         policy.compute = compute_of(config)

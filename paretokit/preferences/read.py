@@ -16,13 +16,13 @@ from paretokit.preferences.files import Faults, Record
 from paretokit.preferences.forms import Pair, to_pairs
 from paretokit.preferences.recipes.reading import Reading, judged_pairs, read_with
 from paretokit.preferences.recipes.recipe import Recipe
-from paretokit.preferences.recipes.registry import find, refuse_public
+from paretokit.preferences.recipes.registry import find, recognise, refuse_public
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.sources import Source, read_source
 from paretokit.preferences.tables import is_table
 from paretokit.prompts import describe
 
-__all__ = ["read_preferences"]
+__all__ = ["read_preferences", "recipe_of"]
 
 _ON_ERROR = ("raise", "skip")
 _OTHERS = ("a mapping from objectives to sources", "'world:NAME'")
@@ -135,6 +135,19 @@ def read_preferences(
     if not pairs:
         raise DataError(f"{name}: found no usable records, expected at least one.{_first(faults)}{_left_out(reading)}")
     return _assemble(pairs, objectives=objectives, source=name, skipped=faults.messages, reading=reading)
+
+
+def recipe_of(source: Any) -> str | None:
+    """Return the name of the recipe for pairs whose columns the records of a source have, or None.
+
+    >>> recipe_of([{"prompt": "Hi", "response_a": "Hello", "response_b": "No", "kind": 1}]) is None
+    True
+    """
+    if isinstance(source, str) and source.startswith("world:"):
+        return None
+    paths = list(source.values()) if isinstance(source, Mapping) else [source]
+    found = recognise(read_source(paths[0], faults=Faults(skip=True), others=_OTHERS).records) if paths else None
+    return found.name if found is not None and found.kind == "pairs" else None
 
 
 def _left_out(reading: Reading | None) -> str:
