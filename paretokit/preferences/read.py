@@ -131,7 +131,7 @@ def read_preferences(
         pairs = reading.found
     pairs = add_computed(pairs, added, source=name)
     if reading is not None:
-        pairs = judged_pairs(pairs, reading.notes, source=name)
+        pairs = judged_pairs(pairs, reading.notes, source=name, named=objectives is not None)
     if not pairs:
         raise DataError(f"{name}: found no usable records, expected at least one.{_first(faults)}{_left_out(reading)}")
     return _assemble(pairs, objectives=objectives, source=name, skipped=faults.messages, reading=reading)

@@ -55,15 +55,27 @@ def read_with(
     return Reading(recipe, recipe.read(records, asked), notes)
 
 
-def judged_pairs(pairs: Sequence[Pair], notes: Notes, *, source: str) -> list[Pair]:
-    """Return the pairs that are judged on an objective; the others, which a data set may well hold, are counted."""
+def judged_pairs(pairs: Sequence[Pair], notes: Notes, *, source: str, named: bool) -> list[Pair]:
+    """Return the pairs that are judged on an objective; the others, which a data set may well hold, are counted.
+
+    An objective that is judged in no pair is left out with a remark, unless the caller asked for objectives by name
+    (`named`): then it stays, and is an error further on.
+    """
     judged = []
+    seen: dict[str, bool] = {}
     for index, pair in enumerate(pairs):
+        for name, label in pair.labels.items():
+            seen[name] = seen.get(name, False) or label is not None
         if any(label is not None for label in pair.labels.values()):
             judged.append(pair)
         else:
             notes.leave_out(f"{source}, pair {index}", "it is judged on none of the objectives")
-    return judged
+    never = [] if named or not judged else [name for name, found in seen.items() if not found]
+    for name in never:
+        notes.say(f"the objective {name} is judged in no pair, and left out")
+    if not never:
+        return judged
+    return [pair._replace(labels={name: pair.labels[name] for name in pair.labels if name not in never}) for pair in judged]
 
 
 def _terms(recipe: Recipe) -> str:

@@ -62,7 +62,7 @@ def find(recipe: str | Recipe, *, kind: str) -> Recipe:
     """
     known = recipes()
     if not isinstance(recipe, Recipe):
-        if recipe not in known:
+        if not isinstance(recipe, str) or recipe not in known:
             names = [name for name, one in known.items() if one.kind == kind]
             near = suggestion(recipe, known) if isinstance(recipe, str) else ""
             raise ConfigError(

@@ -1,10 +1,11 @@
 """The BeaverTails family: PKU-SafeRLHF with two verdicts on a pair, BeaverTails with the safety of single answers.
 
-Imports: `files`, `forms` of this floor, and the other modules of this folder.
+Imports: `errors`, `files`, `forms` of this floor, and the other modules of this folder.
 """
 
 from collections.abc import Iterator, Sequence
 
+from paretokit.errors import DataError
 from paretokit.preferences.files import Record
 from paretokit.preferences.forms import Pair
 from paretokit.preferences.recipes.answers import Answer, Groups
@@ -61,7 +62,7 @@ def _beavertails(records: Sequence[Record], asked: Asked) -> list[Pair]:
             if "better_response_id" in row.fields:
                 pairs.append(_single(row, asked))
             else:
-                (name,) = asked.wanted(("harmlessness",))
+                name = _objective(row, asked, "harmlessness", verdict="on a single answer")
                 safe = float(boolean(row.get("is_safe"), place=place_of(row, "is_safe")))
                 question = prompt(row, "prompt", asked)
                 groups.add(question, question, Answer(row.place, text(row, "response"), {name: safe}))
@@ -69,10 +70,19 @@ def _beavertails(records: Sequence[Record], asked: Asked) -> list[Pair]:
 
 
 def _single(row: Record, asked: Asked) -> Pair:
-    (name,) = asked.wanted(("overall",))
+    name = _objective(row, asked, "overall", verdict="of the single-dimension set")
     verdict = integer(row.get("better_response_id"), place=place_of(row, "better_response_id"), expected=(-1, 0, 1))
     label = {0: 1.0, 1: -1.0, -1: None}[verdict]
     return Pair(prompt(row, "prompt", asked), text(row, "response_0"), text(row, "response_1"), {name: label})
+
+
+def _objective(row: Record, asked: Asked, name: str, *, verdict: str) -> str:
+    """Return the objective that the form of a record is about; `DataError` where another was asked for."""
+    if asked.wanted((name,)) != (name,):
+        raise DataError(
+            f"{row.place}: the verdict {verdict} is {name}, expected objectives=[{name!r}] and found {list(asked.wanted(()))}."
+        )
+    return name
 
 
 BEAVERTAILS = Recipe(
