@@ -89,10 +89,11 @@ def refuse_public(records: Sequence[Record], *, kind: str) -> None:
     known = recognise(records)
     if known is None:
         return
-    reader = "" if known.kind == kind else f", with {_READERS[known.kind]}"
+    shell = f" (in the shell: --recipe {known.name})" if known.kind == kind == "pairs" else ""
+    reader = "" if known.kind == kind else f" to {_READERS[known.kind]}"
     raise DataError(
         f"{records[0].place}: found the columns of {known.source} ({', '.join(_first_fields(records))}), whose values have a "
-        f"meaning of their own; pass recipe={known.name!r}{reader}. If the data are others, rename the fields."
+        f"meaning of their own; pass recipe={known.name!r}{reader}{shell}. If the data are others, rename the fields."
     )
 
 

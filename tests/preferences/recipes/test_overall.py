@@ -69,7 +69,7 @@ def test_the_common_start_is_the_prompt():
 
 def test_a_conversation_that_ends_with_the_user_is_refused():
     rows = [{"chosen": [turn("user", "Go?")], "rejected": whole("Go?", "No."), "source": "x"}]
-    with pytest.raises(DataError, match=r"list, row 0, field 'chosen': found .*, expected messages that end with the assistant"):
+    with pytest.raises(DataError, match=r"list, row 0, field 'chosen': found .*, expected messages that end with the"):
         read_preferences(rows, recipe="skywork")
 
 

@@ -63,14 +63,14 @@ def test_a_public_schema_is_recognised_and_the_error_names_the_recipe(name, form
     with pytest.raises(DataError) as error:
         read_preferences(rows, **({"margin": 0.0} if name == "helpsteer2" else {}))
     assert str(error.value).startswith("list, row 0: found the columns of ")
-    assert f"pass recipe={name!r}. If the data are others, rename the fields." in str(error.value)
+    assert f"pass recipe={name!r} (in the shell: --recipe {name}). If the data are others, " in str(error.value)
     assert read(rows, name).recipe == name
 
 
 @each_form
 def test_the_reader_of_step_labels_names_the_other_reader(name, form, rows):
     records = [Record(f"list, row {index}", row) for index, row in enumerate(rows)]
-    with pytest.raises(DataError, match=f"pass recipe='{name}', with read_preferences"):
+    with pytest.raises(DataError, match=f"pass recipe='{name}' to read_preferences"):
         refuse_public(records, kind="steps")
 
 
