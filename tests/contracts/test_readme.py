@@ -63,3 +63,15 @@ def test_every_public_name_is_in_the_readme_or_its_table_row():
     words = set(re.findall(r"[A-Za-z_]+", TEXT))
     quiet = {"Batch", "Generation", "ParetokitError", "StepRecord", "World"}  # values that the others return or raise
     assert set(pk.__all__) - quiet <= words
+
+
+def unnamed(names) -> list[str]:
+    return [name for name in names if f"`{name}`" not in TEXT]
+
+
+def test_every_recipe_for_pairs_is_named():
+    assert unnamed(name for name, recipe in pk.recipes().items() if recipe.kind == "pairs") == []
+
+
+def test_the_check_sees_a_recipe_that_is_not_named():
+    assert unnamed(["tldr", "no-such-recipe"]) == ["no-such-recipe"]

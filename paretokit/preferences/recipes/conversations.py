@@ -72,10 +72,11 @@ def last_answers(first: Sequence[Message], second: Sequence[Message]) -> Answers
     return Answers(tuple(start), a["content"], b["content"])
 
 
-def by_names(dialogue: str, *, place: str) -> Turns:
+def by_names(dialogue: str, *, place: str, blank_after: bool = False) -> Turns:
     r"""Return the turns of a dialogue written with "\n\nHuman: " and "\n\nAssistant: " before each, the first a Human's.
 
-    One blank after a name belongs to it. Raises `DataError` where the text does not begin with a Human's turn.
+    One blank after a name belongs to it, and with `blank_after` one at the end of a turn too. Raises `DataError` where the
+    text does not begin with a Human's turn.
 
     >>> by_names("\n\nHuman: Hi\n\nAssistant: Hello!", place="x.jsonl, line 1, field 'chosen'")
     ({'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello!'})
@@ -84,8 +85,9 @@ def by_names(dialogue: str, *, place: str) -> Turns:
         raise DataError(f"{place}: found {describe(dialogue)}, expected a dialogue that begins with '\\n\\nHuman:'.")
     _, *parts = _NAMES.split(dialogue)
     names, texts = parts[::2], parts[1::2]
+    end = " " if blank_after else ""
     return tuple(
-        Message(role=_ROLES[name.lower()], content=as_text(words, place=place).removeprefix(" "))
+        Message(role=_ROLES[name.lower()], content=as_text(words, place=place).removeprefix(" ").removesuffix(end))
         for name, words in zip(names, texts, strict=True)
     )
 

@@ -37,7 +37,7 @@ def _ranking(row: Record, asked: Asked) -> Iterator[Pair]:
 def _asked(row: Record) -> Turns:
     """Return the turns before the answers; the text ends with an Assistant who has said nothing yet."""
     place = place_of(row, "prompt")
-    *turns, last = by_names(text(row, "prompt").rstrip(), place=place)
+    *turns, last = by_names(text(row, "prompt").rstrip(), place=place, blank_after=True)
     if last["role"] != "assistant" or last["content"] or not turns or turns[-1]["role"] != "user":
         raise DataError(f"{place}: found a dialogue that does not end with '\\n\\nAssistant:', expected one that does.")
     return tuple(turns)

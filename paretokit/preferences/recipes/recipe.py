@@ -118,6 +118,22 @@ class Recipe(NamedTuple):
         """The columns that the recipe needs, over all its forms, each once."""
         return tuple(dict.fromkeys(name for form in self.forms for name in form))
 
+    def __str__(self) -> str:
+        """Return all of it as lines for people."""
+        options = [f"{name} (default {option.default}): {option.about}" for name, option in self.options.items()]
+        lines = {
+            "source": (self.source,),
+            "objectives": (", ".join((*self.objectives, *(f"{name} (by name)" for name in self.more))),),
+            "columns": tuple(", ".join(form) for form in self.forms),
+            "labels": (self.rule,),
+            "options": (*options, *(["margin: scores that differ by no more are a tie"] if self.margin else [])),
+            "licence": (self.licence,),
+            "citation": (self.citation,),
+            "mind": self.traps,
+        }
+        told = (f"  {name}: {line}" for name, found in lines.items() for line in found)
+        return "\n".join([f"{self.name}: {self.title}", *told])
+
     def recognises(self, fields: Mapping[str, Any]) -> bool:
         """Return whether a record has the form of this data set."""
         fits = any(set(form) <= set(fields) for form in self.forms)

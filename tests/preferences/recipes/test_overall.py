@@ -31,8 +31,8 @@ def test_equal_ranks_are_no_pair():
     assert len(read_preferences([ranked(1, 1, 2)], recipe="nectar")) == 2
 
 
-def test_earlier_turns_are_messages():
-    read = read_preferences([ranked(1, 2, prompt=hh("Hi", "Hello!", "Sing.") + "\n\nAssistant: ")], recipe="nectar")
+def test_earlier_turns_are_messages_without_the_blanks_of_the_names():
+    read = read_preferences([ranked(1, 2, prompt=hh("Hi ", "Hello! ", "Sing. ") + "\n\nAssistant: ")], recipe="nectar")
     assert read.prompts[0] == (turn("user", "Hi"), turn("assistant", "Hello!"), turn("user", "Sing."))
 
 

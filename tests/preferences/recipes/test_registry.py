@@ -57,6 +57,32 @@ def test_a_recipe_says_everything_about_its_data(recipe):
         assert option.checked(option.default, place="") == option.default
 
 
+def test_a_recipe_prints_what_a_reader_needs():
+    assert str(recipes()["helpsteer3"]).splitlines() == [
+        "helpsteer3: HelpSteer3-Preference, one graded preference on a pair",
+        "  source: nvidia/HelpSteer3",
+        "  objectives: overall",
+        "  columns: context, response1, response2, overall_preference",
+        f"  labels: {recipes()['helpsteer3'].rule}",
+        "  options: margin: scores that differ by no more are a tie",
+        "  licence: CC-BY-4.0",
+        "  citation: Wang et al. 2025 (arXiv 2505.11475)",
+        *(f"  mind: {trap}" for trap in recipes()["helpsteer3"].traps),
+    ]
+    said = str(recipes()["beavertails"])
+    assert "  objectives: harmlessness, overall (by name)\n" in said
+    assert said.count("  columns: ") == 2
+    assert "  options: chat (default True): the prompt is a user's message" in said
+    assert recipes()["beavertails"].columns == (
+        "prompt",
+        "response",
+        "is_safe",
+        "response_0",
+        "response_1",
+        "better_response_id",
+    )
+
+
 @each_form
 def test_a_public_schema_is_recognised_and_the_error_names_the_recipe(name, form, rows):
     assert recipe_of(rows) == name
@@ -220,8 +246,8 @@ def test_the_report_says_recipe_and_licence_and_a_selection_keeps_them():
         assert (one.recipe, one.notes) == ("pku-saferlhf", (line,))
         assert line in str(one.report()).splitlines()
         assert one.report().to_json()["recipe"] == "pku-saferlhf"
-    assert read_preferences("world:safety").recipe is None
-    assert read_preferences("world:safety").report().to_json()["notes"] == []
+    own = read_preferences([OWN[0]])
+    assert (own.recipe, own.notes, own.report().to_json()["notes"]) == (None, (), [])
 
 
 def test_the_fingerprint_is_that_of_what_was_read():
