@@ -64,10 +64,11 @@ def _graded(row: Record, asked: Asked, *, field: str) -> dict[str, float | None]
 
 def _preference(row: Record, asked: Asked) -> Iterator[Pair]:
     labels = _graded(row, asked, field="preference_strength")
-    part = _SPLITS[one_of(row.get("split"), place=place_of(row, "split"), expected=_SPLITS)]
-    if asked.options["split"] not in ("all", part):
-        asked.notes.leave_out(row.place, f"it is of the split {part}")
-        return
+    if "split" in row.fields or asked.options["split"] != "all":
+        part = _SPLITS[one_of(row.get("split"), place=place_of(row, "split"), expected=_SPLITS)]
+        if asked.options["split"] not in ("all", part):
+            asked.notes.leave_out(row.place, f"it is of the split {part}")
+            return
     prompt = by_marks(text(row, "prompt"), place=place_of(row, "prompt"))
     yield Pair(prompt, text(row, "response_1"), text(row, "response_2"), labels)
 
@@ -78,7 +79,7 @@ HELPSTEER2_PREFERENCE = Recipe(
     title="HelpSteer2-Preference, one graded preference on a pair",
     source="nvidia/HelpSteer2 (preference)",
     objectives=("overall",),
-    forms=(("split", "prompt", "response_1", "response_2", "preference_strength"),),
+    forms=(("prompt", "response_1", "response_2", "preference_strength"),),
     rule="a is response_1. preference_strength runs from -3 to 3: negative, response_1 is better; 0, or no more than the "
     "margin, is a tie.",
     licence="CC-BY-4.0",

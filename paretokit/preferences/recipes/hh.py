@@ -17,6 +17,8 @@ from paretokit.preferences.recipes.values import place_of, text
 __all__ = ["HH_RLHF"]
 
 _FOLDERS = re.compile(r"(?<![A-Za-z])(harmless|helpful)-(?:base|online|rejection-sampled)(?![A-Za-z])")
+UNNAMED = "preference"
+_NAME_IT = "pass {objective: path}"
 _DIFFER = "the dialogues differ before the last answer"
 _NOT_LAST = "a dialogue does not end with the assistant's turn"
 
@@ -45,7 +47,7 @@ def _read(records: Sequence[Record], asked: Asked) -> list[Pair]:
 
 
 def _stated(asked: Asked) -> str:
-    """Return what the verdicts of the file are about: its folder's name, or the one objective asked for."""
+    """Return what the verdicts of the file are about: its folder's name, the one objective asked for, or no more than that."""
     found = set(_FOLDERS.findall(asked.source))
     if len(found) == 1:
         (name,) = found
@@ -55,11 +57,13 @@ def _stated(asked: Asked) -> str:
                 f"For another name pass {{name: path}}."
             )
         return name
-    if asked.objectives is not None and len(asked.objectives) == 1:
+    if asked.objectives is None:
+        asked.notes.say(f"the path does not say what the verdicts are about, so that they are called {UNNAMED}: {_NAME_IT}")
+        return UNNAMED
+    if len(asked.objectives) == 1:
         return asked.objectives[0]
     raise DataError(
-        f"{asked.source}: found no hint what the verdicts are about, expected a folder such as harmless-base or helpful-base "
-        "in the path. Pass {objective: path}, or objectives=['helpful']."
+        f"{asked.source}: found verdicts on one objective, and objectives={list(asked.objectives)}; {_NAME_IT}, one for each."
     )
 
 
@@ -75,8 +79,8 @@ HH_RLHF = Recipe(
     objectives=("helpful", "harmless"),
     open=True,
     forms=(("chosen", "rejected"),),
-    rule="a is the chosen answer, and better. The prompt is the common start of both dialogues, up to the last Assistant; the "
-    "objective is the one of the file: {objective: path}, else the folder's name, else the one in objectives=.",
+    rule="a is the chosen answer, and better. The prompt is the common start of both dialogues, up to the last Assistant. "
+    "The objective is that of the file: {objective: path}, else the folder's name, else the one in objectives=, else preference.",
     licence="MIT",
     citation="Bai et al. 2022 (arXiv 2204.05862)",
     read=_read,

@@ -77,27 +77,29 @@ SKYWORK = Recipe(
     title="Skywork-Reward-Preference, a choice between two answers",
     source="Skywork/Skywork-Reward-Preference-80K-v0.2",
     objectives=("overall",),
-    forms=(("chosen", "rejected", "source"),),
+    forms=(("chosen", "rejected"),),
     rule="a is the chosen answer, and better. The prompt is the common start of both conversations.",
     licence="not known to us: that of each source, see the card",
     citation="Liu et al. 2024 (arXiv 2410.18451)",
     read=each(_chosen),
     traps=("v0.1 holds prompts of RewardBench", "chosen and rejected hold whole conversations"),
-    knows=lambda fields: not {"prompt", "objective", "labels"} & set(fields) and not isinstance(fields["chosen"], str),
+    knows=lambda fields: "source" in fields and not {"prompt", "objective", "labels"} & set(fields),
 )
 
 
 def _votes(row: Record, asked: Asked) -> Iterator[Pair]:
     label = integer(row.get("labels"), place=place_of(row, "labels"), expected=(0, 1))
-    first, second = (number(row.get(name), place=place_of(row, name)) for name in ("score_A", "score_B"))
-    if (first > second) != (label == 1) and first != second:
-        raise DataError(
-            f"{place_of(row, 'labels')}: found {label} with score_A {first:g} and score_B {second:g}, expected 1 where A has "
-            "more votes and 0 where B has."
-        )
-    if (ratio := asked.options["ratio"]) > 1 and max(first, second) < ratio * min(first, second):
-        asked.notes.leave_out(row.place, f"one score is less than {ratio} times the other")
-        return
+    ratio = asked.options["ratio"]
+    if ratio > 1 or "score_A" in row.fields:
+        first, second = (number(row.get(name), place=place_of(row, name)) for name in ("score_A", "score_B"))
+        if (first > second) != (label == 1) and first != second:
+            raise DataError(
+                f"{place_of(row, 'labels')}: found {label} with score_A {first:g} and score_B {second:g}, expected 1 where A "
+                "has more votes and 0 where B has."
+            )
+        if max(first, second) < ratio * min(first, second):
+            asked.notes.leave_out(row.place, f"one score is less than {ratio} times the other")
+            return
     asked_for = prompt(row, "history", asked)
     verdict = 1.0 if label == 1 else -1.0
     yield Pair(
@@ -114,8 +116,8 @@ SHP = Recipe(
     title="Stanford Human Preferences, votes on Reddit",
     source="stanfordnlp/SHP",
     objectives=("helpfulness",),
-    forms=(("history", "human_ref_A", "human_ref_B", "labels", "score_A", "score_B"),),
-    rule="a is human_ref_A. labels is 1 where A is better and 0 where B is; it agrees with the scores.",
+    forms=(("history", "human_ref_A", "human_ref_B", "labels"),),
+    rule="a is human_ref_A. labels is 1 where A is better and 0 where B is; scores, where they are there, must agree.",
     licence="not known to us: Reddit's terms, see the card",
     citation="Ethayarajh et al. 2022 (Understanding Dataset Difficulty with V-Usable Information)",
     read=each(_votes),

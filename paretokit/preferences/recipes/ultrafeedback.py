@@ -63,7 +63,7 @@ ULTRAFEEDBACK = Recipe(
     title="UltraFeedback, four aspects of four answers",
     source="openbmb/UltraFeedback",
     objectives=_ASPECTS,
-    forms=(("source", "instruction", "completions"),),
+    forms=(("instruction", "completions"),),
     rule="Every two answers to an instruction are a pair; in each aspect a rating from 1 to 5 that is larger by more than the "
     "margin is better. N/A is not judged.",
     licence="MIT",

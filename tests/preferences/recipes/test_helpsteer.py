@@ -119,6 +119,13 @@ def test_the_split_of_the_one_file_can_be_chosen():
 SPLITS = ("all", "train", "validation")
 
 
+def test_a_file_without_its_split_is_read_whole():
+    (row,) = [{key: value for key, value in strength(-1).items() if key != "split"}]
+    assert read_preferences([row], recipe="helpsteer2-preference").labels.tolist() == [[1.0]]
+    with pytest.raises(DataError, match="list, row 0, field 'split': missing"):
+        read_preferences([row], recipe="helpsteer2-preference", recipe_options={"split": "train"})
+
+
 def test_the_responses_keep_their_order_and_marks_are_turns():
     read = read_preferences([strength(-1, prompt=MARKED)], recipe="helpsteer2-preference")
     assert (read.prompts[0], read.responses_a[0], read.responses_b[0]) == (TURNS, "The Oder.", "Some river.")

@@ -65,7 +65,7 @@ def test_pairs_that_differ_earlier_are_left_out_and_counted():
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, row in (("harmless-base", TREE), ("helpful-online", TAP), ("elsewhere", TAP), ("harmless-base-too", TREE)):
+    for name, row in (("harmless-base", TREE), ("helpful-online", TAP), ("elsewhere", TAP), ("helpful-or-not", TREE)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     return tmp_path
@@ -94,11 +94,16 @@ def test_the_same_pair_in_two_files_is_one_pair_with_two_labels(folder):
     assert found.labels.tolist() == [[1.0], [-1.0]]
 
 
-def test_without_any_hint_the_error_says_how_to_name_it(folder):
-    for source in ([TREE], folder / "elsewhere" / "train.jsonl"):
-        with pytest.raises(DataError, match=r"found no hint what the verdicts are about, .* Pass {objective: path}, or obj"):
-            read_preferences(source, recipe="hh-rlhf")
-    with pytest.raises(DataError, match="found no hint what the verdicts are about"):
+def test_without_any_hint_the_verdict_has_a_neutral_name_and_a_note_says_so(folder):
+    for source in ([TREE], folder / "helpful-or-not" / "train.jsonl"):
+        found = read_preferences(source, recipe="hh-rlhf")
+        assert (found.objectives, found.labels.tolist()) == (("preference",), [[1.0]])
+        assert found.notes[1] == (
+            "the path does not say what the verdicts are about, so that they are called preference: pass {objective: path}"
+        )
+    with pytest.raises(
+        DataError, match=r"list: found verdicts on one objective, and objectives=\['helpful', 'harmless'\]; pass"
+    ):
         read([TREE], objectives=["helpful", "harmless"])
 
 

@@ -82,6 +82,13 @@ def test_a_label_of_one_is_the_first_answer():
     assert (read.prompts[0], read.responses_a[0]) == ((turn("user", "Why did my bread sink?"),), "Too much water.")
 
 
+def test_scores_may_be_missing_where_nothing_asks_for_them():
+    (row,) = [{key: value for key, value in votes(0, 2, 9).items() if not key.startswith("score")}]
+    assert read_preferences([row], recipe="shp").labels.tolist() == [[-1.0]]
+    with pytest.raises(DataError, match="list, row 0, field 'score_A': missing"):
+        read_preferences([row], recipe="shp", recipe_options={"ratio": 2})
+
+
 def test_a_ratio_leaves_close_votes_out():
     read = read_preferences([votes(1, 9, 2), votes(1, 5, 4)], recipe="shp", recipe_options={"ratio": 2})
     assert len(read) == 1
