@@ -107,8 +107,8 @@ def add_preferences(command: argparse.ArgumentParser, *, required: bool) -> None
     command.add_argument(
         "--preferences",
         required=required,
-        help="a JSONL, CSV or Parquet file of pairs, objective=path pairs such as harmless=a.jsonl,helpful=b.jsonl, or a world "
-        "such as world:summaries",
+        help="a JSONL, CSV or Parquet file of pairs, objective=path pairs such as harmless=a.jsonl,helpful=b.jsonl, a world such "
+        "as world:summaries, or hub:OWNER/NAME",
     )
     command.add_argument("--objectives", type=names, help="which objectives, in this order (default: all of the data)")
     command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
@@ -117,6 +117,8 @@ def add_preferences(command: argparse.ArgumentParser, *, required: bool) -> None
         "--recipe-options", type=choices, metavar="X=Y", help="choices of the recipe, such as safe_ties=true (default: none)"
     )
     command.add_argument("--margin", type=float, metavar="X", help="scores that differ by no more are a tie")
+    command.add_argument("--ties", action="store_true", help="labels of 0 are ties, also where no label is -1")
+    command.add_argument("--limit", type=int, metavar="N", help="only the first records (default: all)")
     command.add_argument(
         "--computed", type=names, metavar="NAME", help="objectives computed from the texts: conciseness (default: none)"
     )
@@ -134,6 +136,8 @@ def read(options: argparse.Namespace, *, recipe: str | None = None) -> "Preferen
         recipe=options.recipe or recipe,
         recipe_options=options.recipe_options,
         computed=options.computed,
+        limit=options.limit,
+        ties=options.ties,
     )
 
 

@@ -16,7 +16,7 @@ from paretokit.preferences.files import Faults, Record
 from paretokit.preferences.forms import Pair, to_pairs
 from paretokit.preferences.recipes.reading import Reading, judged_pairs, read_with
 from paretokit.preferences.recipes.recipe import Recipe
-from paretokit.preferences.recipes.registry import find, recognise, refuse_public
+from paretokit.preferences.recipes.registry import LOOK, find, recognise, refuse_public
 from paretokit.preferences.records import Preferences
 from paretokit.preferences.sources import Source, read_source
 from paretokit.preferences.tables import is_table
@@ -145,8 +145,9 @@ def recipe_of(source: Any) -> str | None:
     """
     if isinstance(source, str) and source.startswith("world:"):
         return None
-    paths = list(source.values()) if isinstance(source, Mapping) else [source]
-    found = recognise(read_source(paths[0], faults=Faults(skip=True), others=_OTHERS).records) if paths else None
+    parts = list(source.values()) if isinstance(source, Mapping) and not is_table(source) else [source]
+    faults = Faults(skip=True)
+    found = recognise(read_source(parts[0], limit=LOOK, faults=faults, others=_OTHERS).records) if parts else None
     return found.name if found is not None and found.kind == "pairs" else None
 
 

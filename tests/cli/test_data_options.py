@@ -63,6 +63,16 @@ def test_every_command_takes_a_file_for_each_objective(command, shell):
     assert (read.objectives, read.source) == (("calm", "useful"), "a.jsonl, b,c.jsonl")
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_ties_and_a_limit(command, shell):
+    label = [1, 0, 0]
+    write("ties.jsonl", [{"prompt": "p", "response_a": "a", "response_b": "b", "labels": {"kind": one}} for one in label])
+    assert shared.read(options(command, "--preferences", "ties.jsonl", "--ties")).labels.tolist() == [[1.0, 0.0, 0.0]]
+    assert shared.read(options(command, "--preferences", "ties.jsonl", "--limit", "1")).labels.tolist() == [[1.0]]
+    with pytest.raises(DataError, match="pass ties=True"):
+        shared.read(options(command, "--preferences", "ties.jsonl"))
+
+
 def test_a_file_that_exists_is_a_file_whatever_its_name(shell):
     write("kind=a.jsonl,b=c.jsonl", [{"prompt": "p", "response_a": "a", "response_b": "b", "labels": {"kind": -1}}])
     assert shared.source("kind=a.jsonl,b=c.jsonl") == "kind=a.jsonl,b=c.jsonl"

@@ -1,18 +1,19 @@
 """The sets that RACO's authors released: signs on chosen and rejected, of which neither means better, or letters A and B.
 
-Imports: `errors`, `prompts`, and `files`, `forms` of this floor and the other modules of this folder.
+Imports: `errors`, `prompts`, and `dialogues`, `fields`, `files`, `forms` of this floor and the other modules of this folder.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from paretokit.errors import DataError
+from paretokit.preferences.dialogues import common_start
+from paretokit.preferences.fields import Texts, chosen_texts
 from paretokit.preferences.files import Record
 from paretokit.preferences.forms import Pair
-from paretokit.preferences.recipes.conversations import Answers, context, last_answers, messages
 from paretokit.preferences.recipes.recipe import Asked, Recipe, each
 from paretokit.preferences.recipes.saferlhf import PKU_SAFERLHF, SAFE_TIES, dual_verdicts
-from paretokit.preferences.recipes.values import CHAT, nested, place_of, text
+from paretokit.preferences.recipes.values import CHAT, nested, place_of
 from paretokit.prompts import describe
 
 __all__ = ["RACO_SAFERLHF", "RACO_TLDR"]
@@ -50,7 +51,7 @@ def _pair(row: Record, asked: Asked, *, columns: Mapping[str, Column]) -> Pair:
             row.get(name)  # says that it is missing
         elif objective == "conciseness":
             asked.notes.say("no column for conciseness; computed={'conciseness': 'conciseness'} compares lengths")
-    return Pair(*_answers(row, first, second), labels)
+    return Pair(*_texts(row, first, second), labels)
 
 
 def _label(value: Any, *, place: str) -> float | None:
@@ -65,28 +66,11 @@ def _label(value: Any, *, place: str) -> float | None:
     return _LABELS[known]
 
 
-def _answers(row: Record, first: str, second: str) -> Answers:
-    if "prompt" in row.fields:
-        prompt = context(row.get("prompt"), place=place_of(row, "prompt"))
-        return Answers(prompt, _one(row, first), _one(row, second))
-    answers = last_answers(messages(row, first), messages(row, second))
-    if answers is None:
-        raise DataError(
-            f"{row.place}, fields {first!r}, {second!r}: found conversations that differ before the last answer, expected the "
-            "same messages up to it."
-        )
-    return answers
-
-
-def _one(row: Record, name: str) -> str:
-    """Return an answer beside a prompt: text, or one assistant message."""
-    value, place = row.get(name), place_of(row, name)
-    if isinstance(value, str) and not value.lstrip().startswith("[{"):
-        return text(row, name)
-    found = nested(value, list, place=place)
-    if len(found) != 1 or not isinstance(found[0], dict) or found[0].get("role") != "assistant":
-        raise DataError(f"{place}: found {describe(value)} beside a prompt, expected text or one assistant message.")
-    return text(Record(row.place, {name: found[0].get("content")}), name)
+def _texts(row: Record, first: str, second: str) -> Texts:
+    if first == "chosen":
+        return chosen_texts(row)
+    sides = (nested(row.get(name), list, place=place_of(row, name)) for name in (first, second))
+    return Texts(*common_start(*sides, place=f"{row.place}, fields {first!r} and {second!r} as chosen and rejected"))
 
 
 def _tldr(row: Record, asked: Asked) -> Iterator[Pair]:

@@ -18,7 +18,7 @@ from paretokit.preferences.recipes.tldr import TLDR, TLDR_AXIS
 from paretokit.preferences.recipes.ultrafeedback import ULTRAFEEDBACK, ULTRAFEEDBACK_BINARIZED
 from paretokit.prompts import describe
 
-__all__ = ["check_columns", "find", "recipes", "recognise", "refuse_public"]
+__all__ = ["LOOK", "check_columns", "find", "recipes", "recognise", "refuse_public"]
 
 _RECIPES: tuple[Recipe, ...] = (
     BEAVERTAILS,
@@ -38,7 +38,7 @@ _RECIPES: tuple[Recipe, ...] = (
     ULTRAFEEDBACK_BINARIZED,
 )
 _READERS = {"pairs": "read_preferences", "steps": "read_step_labels"}
-_LOOK = 10  # records that are looked at to know a schema
+LOOK = 10  # records that are looked at to know a schema
 
 
 def recipes() -> dict[str, Recipe]:
@@ -119,7 +119,7 @@ def check_columns(recipe: Recipe, records: Sequence[Record]) -> None:
 def _first_fields(records: Sequence[Record]) -> Mapping[str, Any]:
     """Return the columns of the first records, each with the first value that is there."""
     fields: dict[str, Any] = {}
-    for row in records[:_LOOK]:
+    for row in records[:LOOK]:
         for name, value in row.fields.items():
             if fields.get(name) is None:
                 fields[name] = value

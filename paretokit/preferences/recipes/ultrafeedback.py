@@ -1,16 +1,16 @@
 """UltraFeedback: four aspects of four answers by GPT-4, and its binarized form.
 
-Imports: `errors`, `files`, `forms` of this floor, and the other modules of this folder.
+Imports: `errors`, and `fields`, `files`, `forms` of this floor, and the other modules of this folder.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paretokit.errors import DataError
+from paretokit.preferences.fields import chosen_texts
 from paretokit.preferences.files import Record
 from paretokit.preferences.forms import Pair, sign
 from paretokit.preferences.recipes.answers import Answer, Scores, compared
-from paretokit.preferences.recipes.conversations import last_answers, messages
 from paretokit.preferences.recipes.recipe import Asked, Option, Recipe, each
 from paretokit.preferences.recipes.values import CHAT, nested, number, place_of, prompt, rating
 from paretokit.prompts import as_text
@@ -84,12 +84,7 @@ ULTRAFEEDBACK = Recipe(
 
 
 def _binarized(row: Record, asked: Asked) -> Iterator[Pair]:
-    answers = last_answers(messages(row, "chosen"), messages(row, "rejected"))
-    if answers is None:
-        raise DataError(
-            f"{row.place}, fields 'chosen', 'rejected': found conversations that differ before the last answer, expected the "
-            "same messages up to it."
-        )
+    texts = chosen_texts(row)
     chosen, rejected = (number(row.get(name), place=place_of(row, name)) for name in ("score_chosen", "score_rejected"))
     if chosen < rejected:
         raise DataError(
@@ -97,7 +92,7 @@ def _binarized(row: Record, asked: Asked) -> Iterator[Pair]:
             "answer to have the larger score."
         )
     label = sign(chosen, rejected, margin=asked.margin)
-    yield Pair(*answers, dict.fromkeys(asked.wanted(("overall",)), label))
+    yield Pair(*texts, dict.fromkeys(asked.wanted(("overall",)), label))
 
 
 ULTRAFEEDBACK_BINARIZED = Recipe(

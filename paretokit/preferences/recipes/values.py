@@ -1,15 +1,15 @@
 """The values of public records, checked: verdicts, booleans, ratings, nested cells; each error names field, found, expected.
 
-Imports: the standard library, `errors`, `prompts`, and `files` of this floor and `recipe`.
+Imports: the standard library, `errors`, `prompts`, and `cells`, `dialogues`, `files` of this floor and `recipe`.
 """
 
-import ast
-import json
 import math
 from collections.abc import Collection
 from typing import Any
 
 from paretokit.errors import DataError
+from paretokit.preferences.cells import number as spelled
+from paretokit.preferences.dialogues import literal
 from paretokit.preferences.files import Record
 from paretokit.preferences.recipes.recipe import Asked, Option
 from paretokit.prompts import Message, Prompt, as_text, describe
@@ -119,7 +119,7 @@ def nested(value: Any, kind: type, *, place: str) -> Any:
     """
     found = value
     if isinstance(found, str):
-        found = _spelled(found)
+        found = literal(found)
     if isinstance(found, kind):
         return found
     raise DataError(f"{place}: found {describe(value)}, expected {'a list' if kind is list else 'an object'}.")
@@ -136,19 +136,9 @@ def either(expected: Collection[Any]) -> str:
 
 def _spelled_number(value: Any) -> float | None:
     """Return the finite number that a value is, or that a cell spells; None for anything else."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    fine = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fine else None
-
-
-def _spelled(cell: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return None
+    found = spelled(value)
+    try:
+        fine = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
+    except OverflowError:  # an integer that no float holds
+        fine = False
+    return float(found) if fine else None

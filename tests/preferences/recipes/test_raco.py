@@ -76,12 +76,25 @@ def test_a_prompt_may_stand_beside_the_answers():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rejected": whole("Sum up: rain.", "Rain.")}, "fields 'chosen', 'rejected': found conversations that differ before"),
-        ({"rejected": [turn("assistant", "Rain.")]}, "found conversations that differ before the last answer"),
-        ({"chosen": "Tap drips."}, "field 'chosen': found 'Tap drips.', expected a list."),
-        ({"prompt": "Go."}, "field 'chosen': found .* beside a prompt, expected text or one assistant message."),
+        (
+            {"rejected": whole("Sum up: rain.", "Rain.")},
+            "fields 'chosen' and 'rejected': 'chosen' goes on for 2 messages after the 0",
+        ),
+        ({"rejected": [turn("assistant", "Rain.")]}, "fields 'chosen' and 'rejected': 'chosen' goes on for 2 messages"),
+        ({"chosen": "Tap drips."}, "field 'prompt': missing"),
+        ({"prompt": "Go."}, "field 'prompt': found 'Go.', which is no message of the user at the start of 'chosen'"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed, message):
     with pytest.raises(DataError, match=f"list, row 0.*{message}"):
         read_preferences([signs(1.0, 1.0) | changed], recipe="raco-tldr")
+
+
+def test_letters_whose_conversations_differ_name_the_columns():
+    row = letters("A", "B") | {"Summary_B": whole("Sum up: rain.", "Rain.")}
+    with pytest.raises(
+        DataError, match="list, row 0, fields 'Summary_A' and 'Summary_B' as chosen and rejected: 'chosen' goes"
+    ):
+        read_preferences([row], recipe="raco-tldr")
+    with pytest.raises(DataError, match=r"list, row 0, field 'Summary_B': found 'Rain.', expected a list\."):
+        read_preferences([letters("A", "B") | {"Summary_B": "Rain."}], recipe="raco-tldr")
