@@ -107,8 +107,8 @@ def add_preferences(command: argparse.ArgumentParser, *, required: bool) -> None
     command.add_argument(
         "--preferences",
         required=required,
-        help="a JSONL, CSV or Parquet file of pairs, objective=path pairs such as harmless=a.jsonl,helpful=b.jsonl, a world such "
-        "as world:summaries, or hub:OWNER/NAME",
+        help="a JSONL, CSV or Parquet file of pairs, objective=path pairs such as harmless=a.jsonl,helpful=b.jsonl, a world "
+        "such as world:summaries, or hub:OWNER/NAME",
     )
     command.add_argument("--objectives", type=names, help="which objectives, in this order (default: all of the data)")
     command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
