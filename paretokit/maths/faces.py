@@ -3,20 +3,18 @@
 This is the problem behind CAGrad and RACO: H is the Gramian of m vectors g_i, b_i = <g_i, g_0> with g_0 in their span,
 and p'Hp = ||G_p||^2 with G_p = sum p_i g_i. On the plane through the vectors of a face the minimiser has a closed form,
 so only the face has to be found. All is small and happens in floats of Python: vectors are lists, a face is the sorted
-list of its vectors' numbers. H comes divided by its trace, which makes every tolerance below a relative one. Imports:
-`floats`.
+list of its vectors' numbers. H comes divided by its trace, against overflow alone: the vectors may be of very different
+lengths, and every tolerance below is relative to the lengths that it is about. Imports: `floats`, `rounding`.
 """
 
-import sys
 from math import inf, sqrt
 from typing import NamedTuple
 
 from paretokit.maths.floats import dot, times
+from paretokit.maths.rounding import ROUNDING, is_zero, length, limits
 
 __all__ = ["Minimum", "Problem", "evidence", "minimise"]
 
-ROUNDING = 4 * sys.float_info.epsilon  # differences below this, relative to the trace, are noise
-ABSENT = 1e-12  # a component of the mixture up to this is rounding of 0: it moves Phi by less than 1e-12 of the trace
 CLEAR = 1e-8  # what exceeds this, relative to 1, is not there by rounding
 
 
@@ -26,7 +24,16 @@ class Problem(NamedTuple):
     gram: list[list[float]]  # H [m, m], positive semi-definite, of trace at most 1
     linear: list[float]  # b [m], the products of the vectors with one in their span
     radius: float  # s
-    zero: float  # a quadratic form up to this counts as 0
+    zero: float  # q'Hq counts as 0 up to this times (sum_i |q_i| lengths_i)^2: it is cancelled then, not small
+    lengths: list[float] | None = None  # [m]: rounding of H_ij is relative to lengths_i lengths_j; None: the roots of H_ii
+    total: float = 1.0  # rounding of b_i is relative to lengths_i times this: sum_j w_j lengths_j where b = Hw
+
+    @property
+    def norms(self) -> list[float]:
+        """`lengths`, or what stands in for them."""
+        if self.lengths is not None:
+            return self.lengths
+        return [sqrt(max(row[index], 0.0)) for index, row in enumerate(self.gram)]
 
 
 class Minimum(NamedTuple):
@@ -76,9 +83,11 @@ def minimise(problem: Problem) -> Minimum:
     ([1.0, 0.0], 0.1447, 0.1447)
     """
     # shortest vectors first: differences to the first vector of a face then lose the least to rounding
-    gram, linear = problem.gram, problem.linear
+    gram, linear, lengths = problem.gram, problem.linear, problem.norms
     order = sorted(range(len(linear)), key=lambda index: gram[index][index])
-    ordered = problem._replace(gram=[_at(gram[i], order) for i in order], linear=_at(linear, order))
+    ordered = problem._replace(
+        gram=[_at(gram[i], order) for i in order], linear=_at(linear, order), lengths=_at(lengths, order)
+    )
     found, ahead = _survey(_start(ordered), ordered)
     while ahead is not None:
         candidate, further = _survey(_settle(ahead, ordered), ordered)
@@ -104,24 +113,28 @@ def evidence(mixture: list[float], problem: Problem) -> Minimum:
 
 def _survey(point: list[float], problem: Problem) -> tuple[Minimum, _Ahead | None]:
     """What the point proves, and where to go from it; None at the minimum."""
+    lengths = problem.norms
     products = times(problem.gram, point)
     square = dot(point, products)
-    if square <= problem.zero:
+    if is_zero(square, point, lengths, zero=problem.zero):
         return _survey_kink(point, problem)
     # the derivatives of Phi, <g_i, d>; Phi is homogeneous, so their mean is Phi itself
     pull = problem.radius / sqrt(square)
     slopes = [b + pull * product for b, product in zip(problem.linear, products, strict=True)]
     value, bound = dot(slopes, point), min(slopes)
     found = Minimum(point, value, min(value, bound))
-    if bound >= value - ROUNDING:
+    # by how much the vectors promise to lower Phi, as a share of what rounding of their slopes is relative to
+    whole = length(point, lengths)
+    falls = [(value - slope) / max(own, whole) for slope, own in zip(slopes, lengths, strict=True)]
+    steepest = falls.index(max(falls))
+    if falls[steepest] <= ROUNDING * problem.total:
         return found, None
-    steepest = slopes.index(bound)
     return found, _Ahead(point, [i for i, part in enumerate(point) if part > 0 or i == steepest])
 
 
 def _survey_kink(point: list[float], problem: Problem) -> tuple[Minimum, _Ahead | None]:
     """The same where G_p = 0. Phi changes from there at the rate of its minimum over the other vectors, made orthogonal."""
-    gram, b = problem.gram, problem.linear
+    gram, b, lengths = problem.gram, problem.linear, problem.norms
     value = dot(b, point)
     face = [i for i, part in enumerate(point) if part > 0]
     others = [i for i, part in enumerate(point) if part <= 0]
@@ -138,16 +151,17 @@ def _survey_kink(point: list[float], problem: Problem) -> tuple[Minimum, _Ahead 
         return Minimum(point, value, min(value, *linear)), None
     along = [_along(steps, rows[i]) for i in others]
     across = [[gram[i][j] - dot(rows[i], part) for j, part in zip(others, along, strict=True)] for i in others]
-    rest = minimise(Problem(across, _at(linear, others), sqrt(room), problem.zero))
+    apart = _at(lengths, others)
+    rest = minimise(Problem(across, _at(linear, others), sqrt(room), problem.zero, apart, problem.total))
     found = Minimum(point, value, min(value, rest.bound, *_at(linear, face)))
-    if rest.value >= -ROUNDING:
+    if rest.value >= -ROUNDING * problem.total * length(rest.mixture, apart):
         return found, None
     # along the face: cancel what the mixture brings, and go down g_0 in proportion to what it keeps
-    length = sqrt(_nonzero(dot(rest.mixture, times(across, rest.mixture)), zero=problem.zero))
-    keep = length / sqrt(room) if room > 0 else 0.0
+    kept = sqrt(_nonzero(dot(rest.mixture, times(across, rest.mixture)), rest.mixture, apart, zero=problem.zero))
+    keep = kept / sqrt(room) if room > 0 else 0.0
     inner = [dot(rest.mixture, parts) + keep * own for *parts, own in zip(*along, along_g0, strict=True)]
     direction = [way - part for way, part in zip(_fall(inner), _at(point, face), strict=True)] + rest.mixture
-    moved = _slide(_at(point, face + others), direction)
+    moved = _slide(_at(point, face + others), direction, _at(lengths, face + others))
     reached = _spread(moved, face + others, size=len(point))
     return found, _Ahead(reached, [i for i, part in enumerate(reached) if part > 0])
 
@@ -159,7 +173,7 @@ def _start(problem: Problem) -> list[float]:
     at once, and so on; where a plane has no minimiser, those that its slope leads away from. Where the vectors depend
     on each other, or one alone is left, it is the best vertex.
     """
-    size = len(problem.linear)
+    size, lengths = len(problem.linear), problem.norms
     face = list(range(size))
     while len(face) > 1:
         target, slope, independence = _plane(face, problem)
@@ -167,11 +181,15 @@ def _start(problem: Problem) -> list[float]:
             break
         if target is None:
             face = [i for i, part in zip(face, slope, strict=True) if part > 0]
-        elif min(target) > CLEAR:
+            continue
+        least = limits(target, _at(lengths, face), least=CLEAR)
+        kept = [i for i, part, limit in zip(face, target, least, strict=True) if part > limit]
+        if len(kept) == len(face):
             return _spread(target, face, size=size)
-        else:
-            face = [i for i, part in zip(face, target, strict=True) if part > CLEAR]
-    roots = [sqrt(_nonzero(row[i], zero=problem.zero)) for i, row in enumerate(problem.gram)]
+        face = kept
+    squares = [row[i] for i, row in enumerate(problem.gram)]
+    zero = problem.zero
+    roots = [sqrt(_nonzero(own, [1.0], [most], zero=zero)) for own, most in zip(squares, lengths, strict=True)]
     vertices = [b + problem.radius * root for b, root in zip(problem.linear, roots, strict=True)]
     return _spread([1.0], [vertices.index(min(vertices))], size=size)
 
@@ -182,12 +200,13 @@ def _settle(ahead: _Ahead, problem: Problem) -> list[float]:
     point = _at(ahead.point, face)
     while len(face) > 1:  # every turn gives up a vector
         target, slope, _ = _plane(face, problem)
+        lengths = _at(problem.norms, face)
         if target is None:
-            point = _slide(point, slope)
-        elif min(target) > ABSENT:
+            point = _slide(point, slope, lengths)
+        elif all(part > limit for part, limit in zip(target, limits(target, lengths), strict=True)):
             return _spread(target, face, size=size)
         else:
-            point = _slide(point, [end - part for end, part in zip(target, point, strict=True)], furthest=1.0)
+            point = _slide(point, [end - part for end, part in zip(target, point, strict=True)], lengths, furthest=1.0)
         face = [i for i, part in zip(face, point, strict=True) if part > 0]
         point = [part for part in point if part > 0]
     return _spread(point, face, size=size)
@@ -210,7 +229,7 @@ def _plane(face: list[int], problem: Problem) -> _Plane:
     nearest = _fall(_along(steps, _differences(problem.gram[face[0]], face)))
     nearest[0] += 1.0
     distance2 = dot(nearest, [dot(nearest, _at(problem.gram[i], face)) for i in face])
-    step = sqrt(_nonzero(distance2, zero=problem.zero) / room)
+    step = sqrt(_nonzero(distance2, nearest, _at(problem.norms, face), zero=problem.zero) / room)
     stationary = [start + step * part for start, part in zip(nearest, slope, strict=True)]
     total = sum(stationary)
     return _Plane([part / total for part in stationary], slope, steps.independence)
@@ -266,12 +285,13 @@ def _fall(inner: list[float]) -> list[float]:
     return [sum(inner), *(-part for part in inner)]
 
 
-def _slide(point: list[float], direction: list[float], *, furthest: float = inf) -> list[float]:
+def _slide(point: list[float], direction: list[float], lengths: list[float], *, furthest: float = inf) -> list[float]:
     """Go along `direction`, which sums to 0, until the first component reaches 0."""
     reach = [part / -way if way < 0 else inf for part, way in zip(point, direction, strict=True)]
     step = min(furthest, *reach)
     moved = [part + step * way for part, way in zip(point, direction, strict=True)]
-    return [0.0 if far <= step or part <= ABSENT else part for part, far in zip(moved, reach, strict=True)]
+    least = limits(moved, lengths)
+    return [0.0 if far <= step or part <= limit else part for part, far, limit in zip(moved, reach, least, strict=True)]
 
 
 def _at(vector: list[float], places: list[int]) -> list[float]:
@@ -286,6 +306,6 @@ def _spread(parts: list[float], places: list[int], *, size: int) -> list[float]:
     return vector
 
 
-def _nonzero(square: float, *, zero: float) -> float:
-    """A quadratic form, exactly 0 where it counts as 0."""
-    return square if square > zero else 0.0
+def _nonzero(square: float, mixture: list[float], lengths: list[float], *, zero: float) -> float:
+    """The square of a mixture, exactly 0 where it counts as 0."""
+    return 0.0 if is_zero(square, mixture, lengths, zero=zero) else square

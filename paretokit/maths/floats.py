@@ -4,13 +4,13 @@ A vector of m is a list, a matrix a list of its rows. Sums run in one order, so 
 machine. Imports: nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import mul
 
 __all__ = ["dot", "times"]
 
 
-def dot(left: Sequence[float], right: Sequence[float]) -> float:
+def dot(left: Iterable[float], right: Iterable[float]) -> float:
     """Return the sum of left_i right_i, as far as the shorter of the two reaches.
 
     >>> dot([1.0, 2.0], [3.0, 4.0, 5.0])

@@ -10,17 +10,24 @@ from collections.abc import Sequence
 import torch
 
 from paretokit.errors import ShapeError
-from paretokit.shapes import Float, Tensor
+from paretokit.shapes import Float, Float64, Tensor
 
 __all__ = ["combine", "cosines", "gramian", "norms"]
+
+_PIECE = 4096  # entries of a gradient whose products are added up in the gradient's own precision
 
 
 def gramian(rows: Sequence[Tensor]) -> Float[Tensor, "m m"]:
     """Return G with G_ij = <g_i, g_j>, summed over all parameters; symmetric, positive semi-definite up to rounding.
 
     `rows` holds one [m, *shape] per parameter. Half-precision rows are widened first, so the result is float32, or
-    float64 where the rows are: a Gramian accumulated in bfloat16 is off by several percent. Its dtype says how precise
+    float64 where all rows are: a Gramian accumulated in bfloat16 is off by several percent. Its dtype says how precise
     it is, and `raco` reads it. Rows on sharded parameters: add up the shards' Gramians.
+
+    Guarantees. |error of G_ij| <= 8 eps |g_i| |g_j| with the eps of the dtype, however many entries the gradients have and
+    however different their norms are (`test_long_float32_gradients_keep_their_precision`): products are taken in pieces of
+    4096 entries, which are added up in float64. One product over ten million float32 entries was off by 2200 eps. So cosines
+    are exact to some eps, and a short gradient is known as well beside a long one as alone.
 
     Raises `ShapeError` where there are no rows, or they disagree on m.
 
@@ -30,8 +37,9 @@ def gramian(rows: Sequence[Tensor]) -> Float[Tensor, "m m"]:
     """
     _check(rows)
     parts = [_flat(_wide(row.detach())) for row in rows]
-    gram = torch.stack([part @ part.T for part in parts]).sum(dim=0)
-    return (gram + gram.T) / 2
+    exact = all(part.dtype == torch.float64 for part in parts)
+    gram = torch.stack([_products(part) for part in parts]).sum(dim=0)
+    return ((gram + gram.T) / 2).to(torch.float64 if exact else torch.float32)
 
 
 def norms(gram: Float[Tensor, "m m"]) -> Float[Tensor, " m"]:
@@ -75,6 +83,17 @@ def combine(rows: Sequence[Tensor], coefficients: Float[Tensor, " m"]) -> list[T
         if place not in moved:
             moved[place] = coefficients.to(*place, non_blocking=True)
     return [(moved[row.device, row.dtype] @ _flat(row)).view(row.shape[1:]) for row in rows]
+
+
+def _products(part: Float[Tensor, "m n"]) -> Float64[Tensor, "m m"]:
+    """The products of the rows, in pieces: a long sum in float32 would lose what a short gradient adds."""
+    whole = part.shape[1] // _PIECE * _PIECE
+    rest = part[:, whole:]
+    found = (rest @ rest.T).to(torch.float64)
+    if not whole:
+        return found
+    pieces = part[:, :whole].unflatten(1, (-1, _PIECE)).transpose(0, 1)
+    return found + torch.bmm(pieces, pieces.mT).sum(dim=0, dtype=torch.float64)
 
 
 def _wide(row: Tensor) -> Tensor:

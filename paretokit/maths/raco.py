@@ -4,7 +4,7 @@ From the Gramian of m loss gradients and a preference, this module finds the coe
 the preferred gradient plus a correction of fixed relative length, along the mixture of gradients that serves the
 worst-off objective, clipped by the preference. All is computed from [m, m], so the cost does not depend on the size of
 the model. Gramian and preference come to the host once each; what follows is arithmetic in floats of Python, so nothing
-waits for the device again. Imports: torch, numpy, `shapes`, `errors`, `simplex`, `faces`, `floats`.
+waits for the device again. Imports: torch, numpy, `shapes`, `errors`, `simplex`, `faces`, `floats`, `rounding`.
 """
 
 from math import isfinite, sqrt
@@ -16,8 +16,9 @@ import torch
 
 from paretokit.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from paretokit.maths import simplex
-from paretokit.maths.faces import ABSENT, Minimum, Problem, evidence, minimise
+from paretokit.maths.faces import Minimum, Problem, evidence, minimise
 from paretokit.maths.floats import dot, times
+from paretokit.maths.rounding import ROUNDING, is_zero, limits
 from paretokit.shapes import Float, Float64, Tensor
 
 __all__ = ["Combination", "Dual", "cagrad_coefficients", "clip", "coefficients", "dual"]
@@ -47,7 +48,7 @@ class _Scaled(NamedTuple):
     task: Problem
     weights: list[float]
     trace: float
-    same: float  # relative: gradients whose rows differ by no more are the same
+    same: float  # relative to the lengths: gradients whose rows differ by no more are the same
 
 
 def dual(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float) -> Dual:
@@ -61,7 +62,8 @@ def dual(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float
     is nearly but not exactly zero (`test_gap_bounds_the_error_against_a_fine_grid`, `test_golden_gap`). Components
     outside the support are exactly 0. Equal gradients count as one objective that has the sum of their weights, and
     share its component in proportion to them (`test_equal_gradients_act_as_one_objective`). Where g_0 is zero every p
-    is a minimiser: p = w. Quadratic forms up to 64 eps of the trace count as zero, eps being that of `gram.dtype`.
+    is a minimiser: p = w. A mixture G_q is zero where its gradients cancel, q'Gq <= 64 eps (sum_i |q_i| |g_i|)^2 with the eps
+    of `gram.dtype`: that is what rounding leaves of q'Gq. A short gradient beside a long one is not zero.
 
     Reference: CAGrad (Liu et al. 2021, arXiv 2110.14048), eq. 6, with a preference in place of the mean.
 
@@ -74,7 +76,11 @@ def dual(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, c: float
 
 
 def clip(mixture: Float[Tensor, " m"], weights: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
-    """Return q_i = min(p_i, w_i), not renormalised: no objective corrects by more than it is worth (RACO, Algorithm 1).
+    """Return q_i = min(p_i, w_i), not renormalised (RACO, Algorithm 1).
+
+    What is bounded is the part in the mixture, not the size of the correction: G_q is scaled to the length c ||g_0||, so the
+    coefficient of an objective with a short gradient can exceed its weight many times over, and does
+    (`test_a_short_gradient_beside_a_long_one_keeps_its_correction`).
 
     >>> clip(torch.tensor([0.356, 0.644]), torch.tensor([0.2, 0.8]))
     tensor([0.2000, 0.6440])
@@ -86,7 +92,7 @@ def coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, 
     """Return the coefficients a of the RACO update sum_i a_i g_i.
 
     a = w + (s / sqrt(q'Gq)) q, or a = w where q'Gq is zero; with s = c sqrt(w'Gw) = c ||g_0||, q = min(p, w)
-    elementwise, and p the minimiser of p'Gw + s sqrt(p'Gp) over the simplex (see `dual`).
+    elementwise, and p the minimiser of p'Gw + s sqrt(p'Gp) over the simplex (see `dual`, also for what counts as zero).
 
     `gram` [m, m], any m >= 1, is the Gramian <g_i, g_j> of the objectives' loss gradients over the whole optimizer
     batch, in float32 or float64. It must be symmetric positive semi-definite up to rounding; that is not verified
@@ -97,7 +103,9 @@ def coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m"], *, 
     Guarantees. The update differs from g_0 by a vector of length s or 0, so its product with g_0 is at least
     (1 - c) ||g_0||^2 (`test_correction_has_length_s_or_0`). Scaling all gradients together leaves a as it is
     (`test_gradient_scale_changes_nothing`); permuting the objectives permutes a, where the optimum is unique
-    (`test_permuting_objectives_permutes_the_coefficients`). Equal arguments give equal bits.
+    (`test_permuting_objectives_permutes_the_coefficients`). Norms may differ by any factor below 1e4 in float32 and 1e7 in
+    float64: what counts is how precise the cosines are, which is eps whatever the norms (`test_short_beside_long_*`).
+    Equal arguments give equal bits.
     Not guaranteed: anything for the worst-off objective, after the clip
     (`test_three_objectives_the_clip_can_lower_the_cosine`).
 
@@ -142,7 +150,7 @@ def cagrad_coefficients(gram: Float[Tensor, "m _m"], weights: Float[Tensor, " _m
 def _join(problem: _Scaled, found: Minimum, mixture: list[float]) -> Combination:
     task = problem.task
     square = dot(mixture, times(task.gram, mixture))
-    factor = task.radius / sqrt(square) if square > task.zero else 0.0
+    factor = 0.0 if is_zero(square, mixture, task.norms, zero=task.zero) else task.radius / sqrt(square)
     joined = [weight + factor * part for weight, part in zip(problem.weights, mixture, strict=True)]
     seen = _dual(found, trace=problem.trace)
     return Combination(_tensor(joined), seen.mixture, _tensor(mixture), seen.value, seen.gap)
@@ -158,7 +166,7 @@ def _tensor(numbers: float | list[float]) -> Float64[Tensor, "..."]:
 
 def _solve(problem: _Scaled) -> Minimum:
     task, weights, _, same = problem
-    if not dot(weights, task.linear) > task.zero:  # g_0 = 0: Phi is 0 everywhere
+    if is_zero(dot(weights, task.linear), weights, task.norms, zero=task.zero):  # g_0 = 0: Phi is 0 everywhere
         return Minimum(weights, 0.0, 0.0)
     if len(weights) == 2:
         return evidence(_two(task, weights, same=same), task)
@@ -166,35 +174,49 @@ def _solve(problem: _Scaled) -> Minimum:
 
 
 def _two(task: Problem, weights: list[float], *, same: float) -> list[float]:
-    """The minimiser for two objectives, (lam, 1 - lam), in closed form.
+    """The minimiser for two objectives, in closed form.
 
-    p'Gp = q2 (lam - lam0)^2 + r and p'Gw = delta lam + const. For D = s^2 q2 - delta^2 <= 0 Phi is monotone; otherwise
-    it has one stationary point, or for r = 0 a kink, at lam0 - delta sqrt(r / (q2 D)).
+    With p = (lam, 1 - lam), p'Gp = q2 (lam - lam0)^2 + r and p'Gw = delta lam + const. For D = s^2 q2 - delta^2 <= 0 Phi is
+    monotone; otherwise it has one stationary point, or for r = 0 a kink, at lam0 - delta sqrt(r / (q2 D)). lam is the part of
+    the longer gradient: beside a short one it is small, and 1 - lam would have lost its digits.
     """
-    (h11, h12), (_, h22) = task.gram
-    b1, b2 = task.linear
-    delta, q2 = b1 - b2, h11 + h22 - 2 * h12
+    lengths = task.norms
+    if _alike(0, 1, task, same=same):
+        return weights  # any p
+    long, short = (0, 1) if lengths[0] >= lengths[1] else (1, 0)
+    h11, h12, h22 = task.gram[long][long], task.gram[long][short], task.gram[short][short]
+    delta, q2 = task.linear[long] - task.linear[short], h11 + h22 - 2 * h12
     room = task.radius**2 * q2 - delta**2
-    if max(abs(h11 - h12), abs(h12 - h22)) <= same or (task.radius == 0 and delta == 0):
-        return weights  # equal gradients, or nothing to choose between: any p
-    if q2 <= 1e-14 or room <= 0:
-        return [1.0, 0.0] if delta < 0 else [0.0, 1.0]
-    r = (h11 * h22 - h12**2) / q2
-    lam = (h22 - h12) / q2 - (delta * sqrt(r / (q2 * room)) if r > task.zero else 0.0)
-    if lam <= ABSENT:
-        return [0.0, 1.0]
-    return [lam, 1 - lam] if lam < 1 - ABSENT else [1.0, 0.0]
+    if task.radius == 0 and delta == 0:
+        return weights  # nothing to choose between
+    if q2 <= ROUNDING * sum(lengths) ** 2 or room <= 0:
+        lam = 1.0 if delta < 0 else 0.0
+    else:
+        nearest = (h22 - h12) / q2
+        r = (h11 * h22 - h12**2) / q2
+        kink = is_zero(r, [nearest, 1 - nearest], [lengths[long], lengths[short]], zero=task.zero)
+        lam = nearest - (0.0 if kink else delta * sqrt(r / (q2 * room)))
+        lam = min(max(lam, 0.0), 1.0)
+    mixture = [0.0, 0.0]
+    mixture[long], mixture[short] = lam, 1 - lam
+    least = limits(mixture, lengths)
+    if lam <= least[long]:
+        mixture[long], mixture[short] = 0.0, 1.0
+    elif 1 - lam <= least[short]:
+        mixture[long], mixture[short] = 1.0, 0.0
+    return mixture
 
 
 def _merged(task: Problem, weights: list[float], *, same: float) -> Minimum:
     """The minimum where equal gradients are one objective, its component shared in proportion to the weights."""
-    first = [_first(index, task.gram, same=same) for index in range(len(weights))]
+    size, lengths = len(weights), task.norms
+    first = [next((other for other in range(index) if _alike(index, other, task, same=same)), index) for index in range(size)]
     leaders = sorted(set(first))
-    if len(leaders) == len(weights):
+    if len(leaders) == size:
         return minimise(task)
     gram = [[task.gram[i][j] for j in leaders] for i in leaders]
-    found = minimise(task._replace(gram=gram, linear=[task.linear[i] for i in leaders]))
-    mixture = [0.0] * len(weights)
+    found = minimise(task._replace(gram=gram, linear=[task.linear[i] for i in leaders], lengths=[lengths[i] for i in leaders]))
+    mixture = [0.0] * size
     for leader, part in zip(leaders, found.mixture, strict=True):
         group = [index for index, other in enumerate(first) if other == leader]
         total = sum(weights[index] for index in group)
@@ -203,13 +225,13 @@ def _merged(task: Problem, weights: list[float], *, same: float) -> Minimum:
     return found._replace(mixture=mixture)
 
 
-def _first(index: int, gram: list[list[float]], *, same: float) -> int:
-    """The first objective whose gradient is that of objective `index`."""
-    row = gram[index]
-    for other in range(index):  # one entry decides almost always
-        if abs(row[index] - gram[other][index]) <= same and max(map(abs, map(sub, row, gram[other]))) <= same:
-            return other
-    return index
+def _alike(one: int, other: int, task: Problem, *, same: float) -> bool:
+    """Whether two gradients are the same: their products with every gradient are, up to rounding."""
+    gram, lengths = task.gram, task.norms
+    least = same * max(lengths[one], lengths[other])
+    if abs(gram[one][one] - gram[other][one]) > least * lengths[one]:  # one entry decides almost always
+        return False
+    return all(abs(left - right) <= least * length for left, right, length in zip(gram[one], gram[other], lengths, strict=True))
 
 
 def _scaled(gram: Tensor, weights: Tensor, *, c: float) -> _Scaled:
@@ -230,10 +252,11 @@ def _scaled(gram: Tensor, weights: Tensor, *, c: float) -> _Scaled:
     columns = zip(*rows, strict=True)
     matrix = [[(a + b) * unit for a, b in zip(row, column, strict=True)] for row, column in zip(rows, columns, strict=True)]
     linear = times(matrix, preference)
-    zero = 64 * eps
-    square = dot(preference, linear)
-    task = Problem(matrix, linear, c * sqrt(square) if square > zero else 0.0, zero)
-    return _Scaled(task, preference, trace, 8 * eps)
+    lengths = [sqrt(max(row[index], 0.0)) for index, row in enumerate(matrix)]
+    zero, square = 64 * eps, dot(preference, linear)
+    radius = 0.0 if is_zero(square, preference, lengths, zero=zero) else c * sqrt(square)
+    task = Problem(matrix, linear, radius, zero, lengths, dot(preference, lengths))
+    return _Scaled(task, preference, trace, 16 * eps)
 
 
 def _checked_trace(rows: list[list[float]], *, rounding: float) -> float:

@@ -42,6 +42,27 @@ def test_precision_is_float32_or_better(given_dtype, expected):
     assert_close(gram, gramian([row.double() for row in rows]), tolerance=1e-5)
 
 
+@pytest.mark.parametrize("ratio", [1.0, 1e-4])
+def test_long_float32_gradients_keep_their_precision(ratio):
+    generator = torch.Generator().manual_seed(0)
+    long, other = (torch.randn(2 * 10**6 + 77, generator=generator) for _ in range(2))
+    rows = torch.stack([long, -1.37 * ratio * long, ratio * other])  # an opposed pair, a short one, an independent one
+
+    def error(gram):
+        exact = rows.double() @ rows.double().T
+        lengths = exact.diagonal().sqrt()
+        return float(((gram.double() - exact).abs() / (lengths[:, None] * lengths)).max()) / torch.finfo(torch.float32).eps
+
+    assert error(gramian([rows])) <= 1  # 0.5 is the rounding of the result
+    assert error(gramian([rows[:, :5000].view(3, 50, 100), rows[:, 5000:]])) <= 1
+    one_product = rows.double().T.to(torch.bfloat16).float().T  # the measure tells what half precision makes of it
+    assert error(one_product @ one_product.T) > 100
+
+
+def test_the_precision_is_that_of_the_least_precise_rows():
+    assert gramian([torch.ones(2, 3), torch.ones(2, 3, dtype=torch.float64)]).dtype == torch.float32
+
+
 def test_carries_no_graph():
     rows = [row.requires_grad_() for row in _rows(2, seed=0)]
     assert not gramian(rows).requires_grad

@@ -10,7 +10,8 @@ from paretokit.maths.faces import Problem
 def phi(mixtures: np.ndarray, problem: Problem) -> np.ndarray:
     """Phi of each row, straight from its definition; forms that count as 0 are 0."""
     squares = ((mixtures @ np.array(problem.gram)) * mixtures).sum(axis=1)
-    roots = np.sqrt(np.where(squares > problem.zero, squares, 0.0))
+    cancelled = squares <= problem.zero * (np.abs(mixtures) @ np.array(problem.norms)) ** 2
+    roots = np.sqrt(np.where(cancelled, 0.0, squares))
     return mixtures @ np.array(problem.linear) + problem.radius * roots
 
 
@@ -40,6 +41,7 @@ def _inner_point(face: tuple[int, ...], problem: Problem) -> np.ndarray | None:
     if len(face) > 1 and room <= 0:
         return None
     distance2 = nearest @ gram @ nearest
-    step = np.sqrt(distance2 / room) if len(face) > 1 and distance2 > problem.zero else 0.0
+    cancelled = distance2 <= problem.zero * (np.abs(nearest) @ np.array(problem.norms)) ** 2
+    step = np.sqrt(distance2 / room) if len(face) > 1 and not cancelled else 0.0
     point = nearest + step * slope
     return point / point.sum() if (point >= 0).all() else None
