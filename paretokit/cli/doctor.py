@@ -101,12 +101,14 @@ def outlook(options: argparse.Namespace) -> Outlook:
         from paretokit.experiments.reference_store import reference_store
         from paretokit.preferences.read import recipe_of
         from paretokit.training.loop import compute_of
+        from paretokit.training.sampling import counted
 
         recognised = None if options.recipe else recipe_of(shared.source(options.preferences))
         preferences = shared.read(options, recipe=recognised)
         policy = shared.policy(options, preferences.objectives, seed=config.seed)
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
+        config = counted(config, pairs, policy.heads)
         return Outlook(
             config,
             Data(preferences.recipe, recognised is None, preferences.notes),

@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         from paretokit.training.encode import length_limit
         from paretokit.training.loop import compute_of
         from paretokit.training.methods import resolve as resolve_method
+        from paretokit.training.sampling import counted
 
         resolve_method(options.method)
         preferences = shared.read(options)
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         policy = shared.policy(options, preferences.objectives, seed=config.seed)
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
+        config = counted(config, pairs, policy.heads)
     console.print(str(preferences.report(policy.tokenizer, length_limit(policy, config.max_length))), markup=False)
     with console.status("estimating"):
         reading = how_read(policy, pairs, config=config)

@@ -21,7 +21,7 @@ from paretokit.training.encode import encode_preferences
 from paretokit.training.jacobian import batch_for, objective_jacobian
 from paretokit.training.loop import compute_of, plan_of
 from paretokit.training.references import References, missing
-from paretokit.training.sampling import draw_for
+from paretokit.training.sampling import counted, draw_for
 
 
 class Estimate(NamedTuple):
@@ -52,6 +52,7 @@ def estimate(
 
     The trial is run as `config` asks for: its precision, compiled or not, with checkpointing or without.
     """
+    config = counted(config, preferences, policy.heads)
     before, policy.compute = policy.compute, compute_of(config)
     try:
         return _estimate(policy, preferences, config=config, evaluation=evaluation, references=references)

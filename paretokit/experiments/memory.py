@@ -23,6 +23,8 @@ from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
 from paretokit.training.loop import compute_of
+from paretokit.training.sampling import counted
+from paretokit.training.update import MOMENTS
 
 __all__ = ["MemoryEstimate", "memory_estimate", "size"]
 
@@ -83,6 +85,7 @@ def memory_estimate(
     >>> found.gradients == found.moments  # two objectives, two moments
     True
     """
+    config = counted(config, preferences, policy.heads)
     pairs = encode_preferences(policy, preferences, max_length=config.max_length)
     objectives = len(preferences.objectives)
     with _running(policy, config):
@@ -154,8 +157,8 @@ def _needed(
     return MemoryEstimate(
         weights=_held(chain(policy.model.parameters(), policy.model.buffers())),
         gradients=gradients,
-        update=trainable,
-        moments=2 * trainable if config.optimizer == "adamw" else 0,
+        update=trainable * (2 if config.combine_every else 1),  # what is combined already, and the next part
+        moments=MOMENTS[config.optimizer] * trainable,
         activations=round(max(kept) + (layer if config.checkpointing else 0)),
         chunk=round(max(_logits(policy, scored=scored), products, layer)),
         reading=round(_reading(policy, pairs, costs)),

@@ -16,7 +16,7 @@ from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
 from paretokit.training.encode import encode_preferences
 from paretokit.training.loop import compute_of, plan_of
-from paretokit.training.sampling import draw_for
+from paretokit.training.sampling import counted, draw_for
 
 __all__ = ["PackedStep", "Reading", "how_read", "packed", "packed_steps"]
 
@@ -85,6 +85,7 @@ def packed_steps(
 
     `pairs` are those of `preferences`, encoded.
     """
+    config = counted(config, preferences, policy.heads)
     draw, count = draw_for(policy.heads, preferences, config), min(config.steps, max(1, _LOOKED_AT // config.pairs_per_step))
     return [packed(policy, [pairs[index] for index in draw(step).pairs], config=config) for step in range(1, count + 1)]
 

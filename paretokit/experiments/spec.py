@@ -42,7 +42,8 @@ class RunSpec:
     @property
     def id(self) -> str:
         """The run's name: method, seed, and ten digits of the hash of everything except versions and where things lay."""
-        content = {key: value for key, value in self.to_json().items() if key not in ("versions", "policy", "preferences")}
+        whole = {**self.to_json(), "config": self.config.identity()}
+        content = {key: value for key, value in whole.items() if key not in ("versions", "policy", "preferences")}
         digest = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=5).hexdigest()
         return f"{self.method}-s{self.seed}-{digest}"
 

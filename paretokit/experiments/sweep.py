@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretokit.errors import ConfigError, ParetokitError
 from paretokit.experiments.compare import front_of
+from paretokit.experiments.evaluation import plan
 from paretokit.experiments.files import storing, write_lines
 from paretokit.experiments.front import Front
 from paretokit.experiments.presets import preset
@@ -28,8 +29,9 @@ from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.preferences.read import read_preferences
 from paretokit.preferences.records import Preferences, native_records
 from paretokit.training.config import TrainConfig
-from paretokit.training.methods import Weights
+from paretokit.training.methods import Weights, heads_for
 from paretokit.training.methods import resolve as resolve_method
+from paretokit.training.sampling import counted
 
 if TYPE_CHECKING:
     from paretokit.models.policy import Policy
@@ -118,6 +120,11 @@ def sweep_events(
     data = read_preferences(preferences) if isinstance(preferences, str) else preferences
     name = policy if isinstance(policy, str) else policy.source
     config = config or preset(name)
+    steps = config.steps
+    if config.epochs is not None:
+        pairs, _ = plan(data, heldout=heldout, max_length=config.max_length)
+        heads = [heads_for(resolve_method(method), data.objectives) or () for method in methods]
+        steps = max(counted(config, pairs, own).steps for own in heads)
     for method in methods:
         resolve_method(method)
     if not (len(methods) and len(weights) and len(seeds)):
@@ -146,7 +153,7 @@ def sweep_events(
     else:
         count = min(workers or os.cpu_count() or 1, len(todo))
         events = _spread(setup, todo, workers=count, logs=store.path / "logs")
-    return _announced(events, todo, steps=config.steps)
+    return _announced(events, todo, steps=steps)
 
 
 def _announced(events: Generator[dict[str, Any]], todo: list[dict[str, Any]], *, steps: int) -> Generator[dict[str, Any]]:

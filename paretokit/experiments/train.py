@@ -32,6 +32,7 @@ from paretokit.training.loop import compute_of, iter_steps
 from paretokit.training.methods import Combine, Schedule, Weights
 from paretokit.training.methods import resolve as resolve_method
 from paretokit.training.records import StepRecord
+from paretokit.training.sampling import counted
 from paretokit.training.state import TrainState
 
 
@@ -75,6 +76,7 @@ def train(
     """
     config = config or preset(policy.source)
     pairs, evaluation = plan(preferences, heldout=heldout, max_length=config.max_length)
+    config = counted(config, pairs, policy.heads)
     events = run_steps(
         policy,
         pairs,
@@ -114,7 +116,7 @@ def run_steps(
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    config = config.replace(threads=torch.get_num_threads())
+    config = counted(config, preferences, policy.heads).replace(threads=torch.get_num_threads())
     policy.compute = compute_of(config)
     spec = run_spec(policy, preferences, method=method, weights=weights, config=config, evaluation=evaluation)
     references = reference_store(policy) if references is None else references

@@ -24,6 +24,7 @@ from paretokit.models.policy import Policy
 from paretokit.preferences.read import read_preferences
 from paretokit.training.config import TrainConfig
 from paretokit.training.methods import heads_for, resolve
+from paretokit.training.sampling import counted
 
 
 def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Policy | None = None) -> Generator[dict[str, Any]]:
@@ -60,6 +61,7 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
                     store.keep_start(key, evaluation(base, references=references, weights=even))
                 yield {"kind": "start", "job": number}
                 continue
+            steps = counted(config, pairs, base_of(job["method"]).heads).steps
             events = run_steps(
                 base_of(job["method"]).fork(seed=job["seed"]),
                 pairs,
@@ -73,7 +75,7 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
             )
             for event in events:
                 if event.record is not None:
-                    yield {"kind": "step", "job": number, "step": event.record.step, "steps": config.steps}
+                    yield {"kind": "step", "job": number, "step": event.record.step, "steps": steps}
                 elif event.run is not None:
                     yield {"kind": "run", "job": number, "run": event.run.id, "means": _means(event.run)}
         except ParetokitError as error:

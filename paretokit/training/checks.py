@@ -58,9 +58,11 @@ def check(policy: Policy, preferences: Preferences, *, method: Method, config: T
             f"policy: found nothing trainable (adapter={policy.adapter!r}), expected an adapter or full fine-tuning. "
             "Load it with adapter='lora' or adapter='full'."
         )
-    if config.pairs_per_step <= 2 and len(preferences.objectives) > 1 and not policy.heads:
+    name = "combine_every" if (config.combine_every or config.pairs_per_step) < config.pairs_per_step else "pairs_per_step"
+    together = getattr(config, name)
+    if together <= 2 and len(preferences.objectives) > 1 and not policy.heads:
         warnings.warn(
-            f"pairs_per_step={config.pairs_per_step}: the gradients of all objectives lie in a space of that many "
+            f"{name}={together}: the gradients of all objectives lie in a space of that many "
             "dimensions, so the combination is degenerate. Take more pairs a step.",
             UserWarning,
             stacklevel=3,

@@ -1,13 +1,14 @@
 """The configurations of a training run and of a reward model's: frozen, documented, checked values, see `fields`.
 
-Imports: the standard library and `fields`.
+Imports: the standard library, `errors` and `fields`.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from paretokit.errors import ConfigError
 from paretokit.training.fields import Checked, numbers_by_name, option, optional, real, same_as, whole
 
 __all__ = [
@@ -21,18 +22,29 @@ __all__ = [
     "learning_rate",
 ]
 
-OPTIMIZERS = ("adamw", "sgd")
+OPTIMIZERS = ("adamw", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "linear", "constant")
 NON_FINITE = ("stop", "skip")
 AUTOCASTS = ("bfloat16", "float16")
 BACKBONE_RATE = 2e-4
+if TYPE_CHECKING:
+    Steps = int  # beyond `training.sampling.counted`, which every use of a configuration begins with
+else:
+    Steps = int | None  # None: epochs are given
+STEPS = 40  # where neither steps nor epochs are given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig(Checked):
     """How to train; what to train on, with which method and weights, are arguments of `train`.
 
-    Raises `ConfigError`, naming the field, for a value out of range.
+    How long is said by `steps` or by `epochs`: the one that is given counts, 40 steps where neither is. With epochs, `steps` is
+    None until the pairs are known; then epochs become steps (`training.sampling.counted`), and a run by epochs is the run by
+    that number of steps, in every record and by name.
+
+    beta: the commands that RACO released pass none and so run at 0.1, while its README says 0.2; the default here is 0.2.
+
+    Raises `ConfigError`, naming the field, for a value out of range, and where both steps and epochs are given.
 
     >>> config = TrainConfig(steps=5, c=0.4)
     >>> TrainConfig.from_json(config.to_json()) == config
@@ -44,7 +56,20 @@ class TrainConfig(Checked):
 
     where: ClassVar[str] = "the TrainConfig or on the command line"
 
-    steps: int = option(40, "optimizer steps", check=whole(1), expected="a whole number >= 1")
+    steps: Steps = option(  # noqa: RUF009 (a field)
+        None,
+        f"optimizer steps (default: {STEPS}, where no epochs are given)",
+        check=whole(1),
+        expected="a whole number >= 1",
+        or_else="epochs",
+    )
+    epochs: float | None = option(
+        None,
+        "passes over the training pairs, in place of steps; the last step is filled up from the next shuffle",
+        check=optional(real(0, math.inf, low_open=True)),
+        expected="a number > 0, or nothing",
+        later=True,
+    )
     pairs_per_step: int = option(8, "preference pairs in one optimizer step", check=whole(1), expected="a whole number >= 1")
     pairs_per_backward: int | None = option(
         None,
@@ -58,10 +83,18 @@ class TrainConfig(Checked):
         check=whole(1),
         expected="a whole number >= 1",
     )
+    combine_every: int | None = option(
+        None,
+        "pairs whose gradients are combined by themselves; the step is the mean of these combinations, as in RACO's released "
+        "code, which combines each micro-batch; a loss is then the mean over its micro-batch (default: all pairs of the step)",
+        check=optional(whole(1)),
+        expected="a whole number >= 1, or nothing",
+        later=True,
+    )
     learning_rate: float = option(2e-4, "peak learning rate", check=real(0, math.inf, low_open=True), expected="a number > 0")
     beta: float = option(
         0.2,
-        "DPO's inverse temperature (0.2 in RACO's release)",
+        "DPO's inverse temperature (RACO's README says 0.2, its released commands run at 0.1)",
         check=real(0, math.inf, low_open=True),
         expected="a number > 0",
     )
@@ -91,7 +124,7 @@ class TrainConfig(Checked):
     )
     optimizer: str = option(
         "adamw",
-        f"one of {', '.join(OPTIMIZERS)}",
+        f"one of {', '.join(OPTIMIZERS)}; rmsprop is that of DPO's reference code and of MAHALO",
         check=lambda value: value in OPTIMIZERS,
         expected=f"one of {', '.join(OPTIMIZERS)}",
     )
@@ -144,6 +177,23 @@ class TrainConfig(Checked):
         expected="a whole number >= 1, or nothing",
     )
 
+    def __post_init__(self) -> None:
+        if self.steps is None and self.epochs is None:
+            object.__setattr__(self, "steps", STEPS)
+        Checked.__post_init__(self)
+        if self.steps is not None and self.epochs is not None:
+            raise ConfigError(
+                f"epochs: found epochs={self.epochs} and steps={self.steps}, expected one of them. Leave one out; on a copy of "
+                "a configuration that has steps, replace(epochs=...) does."
+            )
+
+    def replace(self, **changes: Any) -> "TrainConfig":
+        """Return a copy with some fields changed, checked like a new one; steps take the place of epochs, epochs of steps."""
+        for one, other in (("epochs", "steps"), ("steps", "epochs")):
+            if changes.get(one) is not None and other not in changes:
+                changes[other] = None
+        return Checked.replace(self, **changes)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RewardConfig(Checked):
@@ -161,7 +211,7 @@ class RewardConfig(Checked):
 
     where: ClassVar[str] = "the RewardConfig"
 
-    steps: int = same_as(TrainConfig, "steps", default=200)
+    steps: int = same_as(TrainConfig, "steps", default=200, help="optimizer steps", or_else="")
     examples_per_step: int = option(
         16, "texts, or pairs of texts, of each objective in one optimizer step", check=whole(1), expected="a whole number >= 1"
     )

@@ -25,6 +25,8 @@ class Checked:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
+            if value is None and getattr(self, item.metadata.get("or_else", ""), None) is not None:
+                continue  # the other field says it
             if not item.metadata["check"](value):
                 raise ConfigError(
                     f"{item.name}: found {value!r}, expected {item.metadata['expected']}. Change {item.name} in {self.where}."
@@ -33,6 +35,14 @@ class Checked:
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields as JSON values, without those that came later and stand at their default: what names are made of.
+
+        So a run keeps the name that it had before there were such fields.
+        """
+        later = {item.name: item.default for item in fields(self) if item.metadata.get("later")}
+        return {name: value for name, value in self.to_json().items() if name not in later or value != later[name]}
 
     @classmethod
     def from_json(cls: type[Config], data: Mapping[str, Any]) -> Config:
@@ -51,9 +61,14 @@ class Checked:
         return replace(self, **changes)
 
 
-def option(default: Any, description: str, *, check: Check, expected: str) -> Any:
-    """Return a field with its default, its help, what it may be, and that in words."""
-    return field(default=default, metadata={"help": description, "check": check, "expected": expected})
+def option(default: Any, description: str, *, check: Check, expected: str, or_else: str = "", later: bool = False) -> Any:
+    """Return a field with its default, its help, what it may be, and that in words.
+
+    The field may be None where the one that `or_else` names is given in its place. `later`: it came after configurations had
+    been written to files, and says nothing at its default (see `Checked.identity`).
+    """
+    metadata = {"help": description, "check": check, "expected": expected, "or_else": or_else, "later": later}
+    return field(default=default, metadata=metadata)
 
 
 def same_as(config: type[Checked], name: str, **changes: Any) -> Any:

@@ -1,9 +1,9 @@
 """The training loop: a generator that aligns a policy to several objectives and yields one record per optimizer step.
 
-Per step, in this order: gradients of every objective, summed over micro-batches; their Gramian; coefficients; combined
-gradient; norm clip; optimizer. The loop knows no files, no clock and no plot: a live view is a `for` over its records, and
-leaving the `for` stops the training with everything learnt so far kept in the policy. Imports: `maths`, `models`,
-`preferences`, `texts`.
+Per step, in this order: gradients of every objective, summed over passes; their Gramian; coefficients; combined gradient;
+norm clip; optimizer. With `combine_every` all up to the combined gradient happens in each micro-batch. The loop knows no
+files, no clock and no plot: a live view is a `for` over its records, and leaving the `for` stops the training with
+everything learnt so far kept in the policy. Imports: `maths`, `models`, `preferences`, `texts`.
 """
 
 import math
@@ -20,21 +20,32 @@ from paretokit.maths.simplex import Weights
 from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.models.compute import Compute
 from paretokit.models.policy import Policy
-from paretokit.preferences.pack import Packing, packing
+from paretokit.preferences.pack import Packing, Pass, packing
 from paretokit.preferences.records import Preferences
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.texts import EncodedPair
 from paretokit.training import methods
 from paretokit.training.checks import check, enough_memory, not_finite
+from paretokit.training.combining import (
+    Part,
+    added,
+    along,
+    by_micro_batch,
+    joined,
+    mean_combination,
+    mean_on_host,
+    micro_batches,
+    root_mean_square,
+)
 from paretokit.training.config import TrainConfig, learning_rate
 from paretokit.training.encode import encode_preferences
 from paretokit.training.jacobian import Jacobian, accumulate, batch_for, objective_jacobian, on_host
 from paretokit.training.methods import Method, Schedule
 from paretokit.training.records import StepRecord
 from paretokit.training.references import References, missing, reference_margins
-from paretokit.training.sampling import Draw, draw_for, stream
+from paretokit.training.sampling import Draw, counted, draw_for, stream
 from paretokit.training.state import TrainState
-from paretokit.training.update import Update, descend, optimizer_for, optimizer_state, update_norm
+from paretokit.training.update import Update, descend, descend_along, optimizer_for, optimizer_state, update_norm
 
 
 def iter_train(
@@ -83,7 +94,7 @@ def iter_steps(
     With `resume`, the state after some step k and a policy that holds the weights of that moment, the items are those of
     step k + 1 and later, bit for bit those of an uninterrupted run with the same `references`.
     """
-    config = config or TrainConfig()
+    config = counted(config or TrainConfig(), preferences, policy.heads)
     chosen = methods.resolve(method)
     schedule = weights if callable(weights) else lambda step: weights
     resolve_weights(schedule(1), preferences.objectives)
@@ -120,30 +131,51 @@ def _run(
         chosen, labels = [drawn.pairs[index] for index in order], drawn.labels[:, order]
         counts = judged_pairs(labels)
         w = torch.tensor(resolve_weights(schedule(step), objectives), dtype=torch.float64)
+        batches = by_micro_batch(plan, config)
+        factors = w.tolist() if method.alpha else [1.0] * len(w)
+        parts: list[Part] = []
+        update: list[Tensor | None] | None = None
+        problem, start, rate = "", 0, learning_rate(config, step=step)
         with enough_memory(plan, config=config, step=step):
             reference = reference_margins(policy, [pairs[i] for i in chosen], references)
-            jacobian = _gradients(policy, pairs, plan, chosen, labels, reference, counts, beta=beta, objectives=objectives)
-            found = on_host(jacobian)
-            problem = not_finite(found, labels, chosen, objectives)
-            if problem and config.on_non_finite == "stop":
-                raise NonFiniteError(f"step {step}, {problem} The step was not taken. {_REMEDY}")
-            rate = learning_rate(config, step=step)
+            generator = torch.Generator().manual_seed(stream(config.seed, "method", step))
+            for passes in batches:
+                here = slice(start, start + sum(len(one.pairs) for one in passes))
+                start, read, seen = here.stop, chosen[here], labels[:, here]
+                judged = judged_pairs(seen)  # of the micro-batch: L_i is the mean over its pairs
+                jacobian = _gradients(
+                    policy, pairs, passes, read, seen, reference[here], judged, beta=beta, objectives=objectives
+                )
+                found = on_host(jacobian)
+                problem = problem or not_finite(found, seen, read, objectives)
+                if problem and config.on_non_finite == "stop":
+                    raise NonFiniteError(f"step {step}, {problem} The step was not taken. {_REMEDY}")
+                result = None if problem else methods.combine(function, found.gram, w, generator=generator)
+                parts.append(Part(len(read) / len(chosen), found, result))
+                if len(batches) > 1 and result is not None:
+                    share = parts[-1].share
+                    part = along(jacobian, result.coefficients * share, [f * share for f in factors], judged=counts.tolist())
+                    update = added(update, part)
+                    del part
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             if problem:
                 taken = Update(_nothing(w), 0.0, 0.0)
-            else:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                generator = torch.Generator().manual_seed(stream(config.seed, "method", step))
+            elif update is None:
                 taken = descend(
                     policy,
                     optimizer,
                     jacobian,
                     found,
-                    methods.combine(function, found.gram, w, generator=generator),
+                    mean_combination(parts),
                     judged=counts.tolist(),
                     max_grad_norm=config.max_grad_norm,
                     alpha=w.tolist() if method.alpha else None,
                 )
+            else:
+                result = mean_combination(parts)
+                taken = descend_along(policy, optimizer, update, result, max_grad_norm=config.max_grad_norm)
+        found = mean_on_host(parts)
         result, gram = taken.combination, found.gram
 
         record = StepRecord(
@@ -162,7 +194,7 @@ def _run(
             coefficients=tuple(result.coefficients.tolist()),
             gap=_number(result.gap),
             preferred_norm=update_norm(gram, w),
-            correction_norm=update_norm(gram, result.coefficients - w),
+            correction_norm=_correction(parts, w, result),
             update_norm=taken.norm,
             norm_scale=taken.scale,
             learning_rate=rate,
@@ -172,14 +204,15 @@ def _run(
             backward_passes=len(plan.passes) * (1 if policy.coverage.exact else len(labels)),
             skipped=bool(problem),
         )
-        del jacobian
+        del jacobian, update
         yield record, TrainState(step, optimizer_state(policy, optimizer))
 
 
 def plan_of(policy: Policy, pairs: Sequence[EncodedPair], config: TrainConfig) -> Packing:
-    """Return in which passes and rows a step reads its pairs."""
-    size = config.pairs_per_backward or len(pairs)
-    return packing(pairs, allows=policy.sharing.allows, size=size, budget=config.tokens_per_backward)
+    """Return in which passes and rows a step reads its pairs; what is combined by itself is read by itself."""
+    size, allows, budget = config.pairs_per_backward or len(pairs), policy.sharing.allows, config.tokens_per_backward
+    parts = micro_batches(len(pairs), config)
+    return joined([packing([pairs[i] for i in part], allows=allows, size=size, budget=budget) for part in parts], parts)
 
 
 _REMEDY = "Lower learning_rate or beta, or look at these pairs."
@@ -188,7 +221,7 @@ _REMEDY = "Lower learning_rate or beta, or look at these pairs."
 def _gradients(
     policy: Policy,
     pairs: Sequence[EncodedPair],
-    plan: Packing,
+    passes: Sequence[Pass],
     chosen: Sequence[int],
     labels: Float[Tensor, "m P"],
     reference: Float[Tensor, " P"],
@@ -197,9 +230,9 @@ def _gradients(
     beta: float | Sequence[float],
     objectives: Sequence[str],
 ) -> Jacobian:
-    """The gradients of a step, over its passes; `chosen`, labels and reference are in the order of the plan."""
+    """The gradients of a micro-batch, over its passes; `chosen`, labels and reference are in their order."""
     total, start = None, 0
-    for one in plan.passes:
+    for one in passes:
         part = slice(start, start + len(one.pairs))
         start = part.stop
         ids = torch.tensor(chosen[part])
@@ -224,6 +257,12 @@ def _number(value: Float[Tensor, ""]) -> float:
     """The number in a tensor on the CPU."""
     (number,) = value.reshape(1).tolist()
     return number
+
+
+def _correction(parts: Sequence[Part], weights: Float[Tensor, " m"], mean: Combination) -> float:
+    """|update - g_0|: in each micro-batch, and of these the root mean square."""
+    each = [(part.found.gram, (part.combination or mean).coefficients - weights) for part in parts]
+    return root_mean_square(parts, [update_norm(gram, apart) for gram, apart in each])
 
 
 def _losses(losses: Float[Tensor, "m P"], counts: Int[Tensor, " m"]) -> tuple[float, ...]:

@@ -14,7 +14,9 @@ class StepRecord:
     """One step of training: m objectives, P pairs. Losses: smaller is better; margins and losses are in nats.
 
     A loss is NaN where no pair of the step was judged on that objective; such an objective has a zero gradient and
-    `judged` 0. Norms and cosines are those of the gradients accumulated over the whole step, before the norm clip.
+    `judged` 0. Norms and cosines are those of the gradients accumulated over the whole step, before the norm clip. With
+    `combine_every` they are means over the micro-batches, weighted by their pairs: mixtures and coefficients are means, norms
+    root mean squares, cosines those of the mean Gramian, the gap the largest; `update_norm` is that of the step itself.
 
     >>> record = StepRecord.from_json({**example_json(), "step": 3})
     >>> record.step, record.objectives

@@ -3,7 +3,9 @@
 Imports: torch, `training.config`; `preferences` by value.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from paretokit.preferences.records import Preferences
 from paretokit.shapes import Float, Tensor
 from paretokit.training.config import TrainConfig
 
-__all__ = ["Draw", "Drawn", "by_head", "draw_for", "jointly", "order", "stream"]
+__all__ = ["Draw", "Drawn", "by_head", "counted", "draw_for", "jointly", "order", "stream"]
 
 
 class Drawn(NamedTuple):
@@ -63,6 +65,24 @@ def by_head(preferences: Preferences, *, size: int, seed: int) -> Draw:
 def draw_for(heads: Sequence[str], preferences: Preferences, config: TrainConfig) -> Draw:
     """Return how the steps of a policy with these heads, or with none, draw their pairs."""
     return (by_head if heads else jointly)(preferences, size=config.pairs_per_step, seed=config.seed)
+
+
+def counted(config: TrainConfig, preferences: Preferences, heads: Sequence[str] = ()) -> TrainConfig:
+    """Return the configuration with its epochs turned into steps; as it is where it has steps.
+
+    The steps are as many as it takes to read every pair of `preferences` `epochs` times: epochs times pairs over
+    `pairs_per_step`, rounded up. Pairs are read in one shuffle after another without a break, so no step is short: the last one
+    is filled up from the next shuffle. With heads an epoch is one pass over the pairs of the objective that has the most.
+
+    >>> from paretokit.preferences.worlds import world
+    >>> pairs = world("safety").preferences.select(indices=range(10))
+    >>> counted(TrainConfig(epochs=2, pairs_per_step=8), pairs).steps
+    3
+    """
+    if config.epochs is None:
+        return config
+    total = max((~preferences.labels.isnan()).sum(dim=1).tolist()) if heads else len(preferences)
+    return config.replace(steps=math.ceil(Fraction(str(config.epochs)) * total / config.pairs_per_step))
 
 
 def order(total: int, *, step: int, size: int, seed: int) -> list[int]:

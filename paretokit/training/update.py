@@ -9,15 +9,18 @@ from typing import Any, NamedTuple
 
 import torch
 
-from paretokit.maths.gramian import combine as weighted_sum
 from paretokit.maths.raco import Combination
 from paretokit.models.policy import Policy
 from paretokit.shapes import Float, Tensor
+from paretokit.training.combining import along
 from paretokit.training.config import RewardConfig, TrainConfig
 from paretokit.training.jacobian import Jacobian, OnHost
 from paretokit.training.state import TrainState
 
-__all__ = ["Update", "descend", "make_optimizer", "optimizer_for", "optimizer_state", "update_norm"]
+__all__ = ["MOMENTS", "Update", "descend", "descend_along", "make_optimizer", "optimizer_for", "optimizer_state", "update_norm"]
+
+
+MOMENTS = {"adamw": 2, "sgd": 0, "rmsprop": 1}  # tensors of the size of a weight that an optimizer keeps for it
 
 
 class Update(NamedTuple):
@@ -50,14 +53,32 @@ def descend(
     own = math.fsum(f * f * square for f, square in zip(factors, found.own_squares.tolist(), strict=True))
     norm = math.hypot(update_norm(found.gram, result.coefficients), math.sqrt(own) if math.isfinite(own) else math.nan)
     scale = min(1.0, max_grad_norm / norm) if norm > 0 else 1.0
-    update: list[Tensor | None] = [*weighted_sum(jacobian.rows, result.coefficients * scale)] if jacobian.rows else []
-    for owner, gradient in zip(jacobian.owners, jacobian.own, strict=True):
-        update.append(gradient.mul(factors[owner] * scale) if judged[owner] else None)
+    _take(policy, optimizer, along(jacobian, result.coefficients * scale, [f * scale for f in factors], judged=judged))
+    return Update(result, norm, scale)
+
+
+def descend_along(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    update: Sequence[Tensor | None],
+    result: Combination,
+    *,
+    max_grad_norm: float,
+) -> Update:
+    """Take one optimizer step along an update that is already combined, scaled down to `max_grad_norm`."""
+    present = [part for part in update if part is not None]
+    squares = torch.stack([part.to(torch.promote_types(part.dtype, torch.float32)).square().sum() for part in present])
+    norm = math.sqrt(squares.double().sum().item())
+    scale = min(1.0, max_grad_norm / norm) if norm > 0 else 1.0
+    _take(policy, optimizer, [None if part is None else part.mul_(scale) for part in update])
+    return Update(result, norm, scale)
+
+
+def _take(policy: Policy, optimizer: torch.optim.Optimizer, update: Sequence[Tensor | None]) -> None:
     for parameter, gradient in zip(policy.trainable.values(), update, strict=True):
         parameter.grad = gradient
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return Update(result, norm, scale)
 
 
 def update_norm(gram: Float[Tensor, "m m"], coefficients: Float[Tensor, " m"]) -> float:
@@ -83,6 +104,8 @@ def make_optimizer(parameters: Sequence[Any], *, config: TrainConfig | RewardCon
     """Return the optimizer that a configuration asks for, of parameters or of groups of them, as torch takes them."""
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=config.learning_rate)
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=config.learning_rate)
     return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 

@@ -32,6 +32,7 @@ from paretokit.preferences.records import Preferences
 from paretokit.texts import Prompt
 from paretokit.training.config import TrainConfig
 from paretokit.training.methods import fits, methods, resolve
+from paretokit.training.sampling import counted
 from paretokit.view.answers import Answers
 from paretokit.view.events import Board, Publish, Texts, trouble
 from paretokit.view.heads import no_front
@@ -75,9 +76,10 @@ class Session:
         config = config or preset(policy.source)
         if config.threads is None:  # leave a core to the kernel and the browser
             config = config.replace(threads=max(1, torch.get_num_threads() - 1))
-        self.policy, self.config = policy, config
+        self.policy = policy
         self.objectives = preferences.objectives
         self.pairs, self.evaluation = plan(preferences, heldout=heldout, max_length=config.max_length)
+        self.config = counted(config, self.pairs, policy.heads)
         self._temporary = TemporaryDirectory(prefix="paretokit-") if store is None else None
         folder = self._temporary.name if self._temporary is not None else store
         self.store = folder if isinstance(folder, Store) else Store(folder)  # type: ignore[arg-type] # not None here

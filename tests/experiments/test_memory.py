@@ -115,6 +115,8 @@ def test_rows_grow_with_the_objectives_and_double_where_passes_are_added():
     several = memory_estimate(policy, pairs(), config=CONFIG.replace(pairs_per_backward=2))
     assert several.gradients == 2 * 2 * trained
     assert memory_estimate(policy, pairs(), config=CONFIG.replace(optimizer="sgd")).moments == 0
+    assert memory_estimate(policy, pairs(), config=CONFIG.replace(optimizer="rmsprop")).moments == trained
+    assert memory_estimate(policy, pairs(), config=CONFIG.replace(combine_every=2)).update == 2 * trained
 
 
 def test_a_backward_pass_per_objective_has_one_gradient_more():

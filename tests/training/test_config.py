@@ -5,9 +5,12 @@ from dataclasses import fields
 from typing import get_args
 
 import pytest
+from support.training_cases import pairs as training_pairs
 
 from paretokit.errors import ConfigError
+from paretokit.preferences.records import Preferences
 from paretokit.training.config import RewardConfig, TrainConfig, learning_rate
+from paretokit.training.sampling import counted, order
 
 
 def test_json_gives_the_same_value_back():
@@ -42,7 +45,7 @@ def test_every_field_is_documented_and_checked(kind):
         ("head_betas", {"o0": 0}, "head_betas: found {'o0': 0}, expected numbers > 0 by objective, or nothing."),
         ("learning_rate", float("nan"), "learning_rate: found nan, expected a number > 0."),
         ("learning_rate", float("inf"), "learning_rate: found inf, expected a number > 0."),
-        ("optimizer", "adam", "optimizer: found 'adam', expected one of adamw, sgd."),
+        ("optimizer", "adam", "optimizer: found 'adam', expected one of adamw, sgd, rmsprop."),
         ("schedule", "step", "schedule: found 'step', expected one of cosine, linear, constant."),
         ("autocast", "float8", "autocast: found 'float8', expected one of bfloat16, float16, or nothing."),
         ("compiler", "", "compiler: found '', expected the name of a backend, or nothing."),
@@ -67,6 +70,63 @@ def test_fields_of_a_reward_model_are_those_of_training_with_their_own_defaults(
     assert str(caught.value) == "width: found 0, expected a whole number >= 1, or nothing. Change width in the RewardConfig."
     with pytest.raises(ConfigError, match=r"RewardConfig: found the unknown field 'widht'.*Did you mean 'width'\?"):
         RewardConfig.from_json({"widht": 4})
+
+
+def test_epochs_stand_in_place_of_steps():
+    assert (TrainConfig().steps, TrainConfig().epochs) == (40, None)
+    by_epochs = TrainConfig(epochs=2)
+    assert (by_epochs.steps, by_epochs.epochs) == (None, 2)
+    assert TrainConfig.from_json(json.loads(json.dumps(by_epochs.to_json()))) == by_epochs
+    assert by_epochs.replace(seed=3).epochs == 2
+    assert by_epochs.replace(steps=5) == TrainConfig(steps=5)
+    assert TrainConfig(steps=5, seed=1).replace(epochs=0.5) == TrainConfig(epochs=0.5, seed=1)
+    for build in (lambda: TrainConfig(steps=5, epochs=2), lambda: TrainConfig().replace(steps=5, epochs=2)):
+        with pytest.raises(ConfigError) as caught:
+            build()
+        assert str(caught.value) == (
+            "epochs: found epochs=2 and steps=5, expected one of them. Leave one out; on a copy of a configuration that has "
+            "steps, replace(epochs=...) does."
+        )
+    with pytest.raises(ConfigError, match=r"^epochs: found 0, expected a number > 0"):
+        TrainConfig(epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "pairs", "size", "steps"),
+    [(1, 8, 4, 2), (1, 9, 4, 3), (2, 9, 4, 5), (0.1, 30, 3, 1), (0.5, 3, 8, 1), (3, 7, 7, 3), (1.5, 10, 5, 3)],
+)
+def test_epochs_become_steps_that_read_every_pair_so_often(epochs, pairs, size, steps):
+    data = training_pairs(count=pairs)
+    config = counted(TrainConfig(epochs=epochs, pairs_per_step=size, seed=4), data)
+    assert config == TrainConfig(steps=steps, pairs_per_step=size, seed=4)
+    read = [index for step in range(1, steps + 1) for index in order(pairs, step=step, size=size, seed=4)]
+    assert min(read.count(index) for index in range(pairs)) >= int(epochs)
+    assert len(read) - size < epochs * pairs <= len(read)  # one step fewer would leave some out
+
+
+def test_an_epoch_of_heads_is_a_pass_over_the_largest_objective():
+    data = training_pairs(count=10)
+    labels = data.labels.nan_to_num().clone()
+    labels[0, 4:] = float("nan")
+    labels[1, :3] = float("nan")  # 4 and 7 of 10 pairs
+    cut = Preferences(
+        prompts=data.prompts,
+        responses_a=data.responses_a,
+        responses_b=data.responses_b,
+        labels=labels,
+        objectives=data.objectives,
+    )
+    assert counted(TrainConfig(epochs=1, pairs_per_step=2), cut, data.objectives).steps == 4
+    assert counted(TrainConfig(epochs=1, pairs_per_step=2), cut).steps == 5
+    assert counted(TrainConfig(steps=3), cut, data.objectives).steps == 3
+
+
+def test_fields_that_came_later_do_not_change_names():
+    """`identity` names runs: those of before, and those that use the fields."""
+    before = {name: value for name, value in TrainConfig().to_json().items() if name not in ("epochs", "combine_every")}
+    assert TrainConfig().identity() == before
+    assert TrainConfig.from_json(before) == TrainConfig()
+    assert TrainConfig(combine_every=2).identity() == {**before, "combine_every": 2}
 
 
 def test_an_unknown_field_suggests_the_nearest():

@@ -31,8 +31,8 @@ CONFIG = TrainConfig(
     max_grad_norm=1e6,
     weight_decay=0.1,
 )
-SGD, ADAMW = replace(CONFIG, optimizer="sgd"), replace(CONFIG, optimizer="adamw")
-optimizers = pytest.mark.parametrize("config", [SGD, ADAMW], ids=["sgd", "adamw"])
+SGD, ADAMW, RMSPROP = (replace(CONFIG, optimizer=name) for name in ("sgd", "adamw", "rmsprop"))
+optimizers = pytest.mark.parametrize("config", [SGD, ADAMW, RMSPROP], ids=["sgd", "adamw", "rmsprop"])
 combined = pytest.mark.parametrize("method", ["raco", "cagrad"])
 
 
@@ -71,7 +71,7 @@ def assert_same(found, expected, *, within=1e-12):
 
 
 def rounding(config):
-    """What `assert_same` allows: AdamW divides a gradient by its own size, so small gradients bring theirs (4e-12 was seen)."""
+    """What `assert_same` allows: AdamW and RMSprop divide a gradient by its size, so small ones bring theirs."""
     return 1e-12 if config.optimizer == "sgd" else 1e-10
 
 
@@ -116,6 +116,8 @@ def plain(data, *, config, adapter):
     parameters = list(policy.trainable.values())
     if config.optimizer == "sgd":
         optimizer = torch.optim.SGD(parameters, lr=config.learning_rate)
+    elif config.optimizer == "rmsprop":
+        optimizer = torch.optim.RMSprop(parameters, lr=config.learning_rate)
     else:
         optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     losses = []

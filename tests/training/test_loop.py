@@ -40,7 +40,7 @@ def test_another_seed_gives_another_run():
     assert curve(random_policy(seed=3), pairs()) != curve(random_policy(seed=3), pairs(), config=other)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop"])
 def test_resumed_equals_uninterrupted_bit_for_bit(optimizer):
     config = replace(CONFIG, optimizer=optimizer)
     # references are kept, as `experiments` keeps them: read in other batches, they round otherwise on some processors
@@ -60,10 +60,12 @@ def test_resumed_equals_uninterrupted_bit_for_bit(optimizer):
     assert torch.equal(weights_of(resumed), weights_of(straight))
 
 
-def test_resuming_without_the_moments_is_another_run():
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop"])
+def test_resuming_without_the_moments_is_another_run(optimizer):
     """The planted failure of the test above: it would notice a resume that forgets the optimizer."""
     straight, resumed = random_policy(seed=0), random_policy(seed=0)
-    arguments = {"method": "raco", "weights": (0.3, 0.7), "config": CONFIG, "references": {}}
+    config = replace(CONFIG, optimizer=optimizer)
+    arguments = {"method": "raco", "weights": (0.3, 0.7), "config": config, "references": {}}
     expected = [record for record, _ in iter_steps(straight, pairs(), **arguments)]
     for record, _ in iter_steps(resumed, pairs(), **arguments):
         if record.step == 2:
@@ -71,6 +73,14 @@ def test_resuming_without_the_moments_is_another_run():
     rest = [record for record, _ in iter_steps(resumed, pairs(), **arguments, resume=TrainState(2, {}))]
     assert rest[0] == expected[2]  # the gradient is still the same, the step taken with it is not
     assert rest[1] != expected[3]
+
+
+def test_a_run_by_epochs_is_the_run_by_their_number_of_steps():
+    by_steps, by_epochs = random_policy(seed=0), random_policy(seed=0)
+    expected = curve(by_steps, pairs(count=6), config=CONFIG.replace(steps=3))
+    assert curve(by_epochs, pairs(count=6), config=CONFIG.replace(epochs=2)) == expected
+    assert [record.learning_rate for record in expected] == [learning_rate(CONFIG.replace(steps=3), step=s) for s in (1, 2, 3)]
+    assert torch.equal(weights_of(by_epochs), weights_of(by_steps))
 
 
 @pytest.mark.parametrize("limits", [{"pairs_per_backward": 1}, {"pairs_per_backward": 3}, {"tokens_per_backward": 100}])
