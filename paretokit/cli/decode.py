@@ -26,6 +26,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--temperature", type=float, default=1.0, help="0: always the likeliest token (default: 1)")
     command.add_argument("--top-k", type=int, default=0, help="only the K likeliest tokens (default: all)")
     command.add_argument("--top-p", type=float, default=1.0, help="only the likeliest tokens of this mass (default: 1)")
+    command.add_argument("--stop-string", action="append", default=[], help="a text that ends a sample; give it several times")
     command.add_argument("--weights", help="for a policy with heads: 0.5,0.5 or kind=0.5,short=0.5 (default: those of the run)")
     command.add_argument("--seed", type=int, default=0, help="seed of the samples (default: 0)")
 
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> None:
                 top_k=options.top_k,
                 top_p=options.top_p,
                 seed=options.seed,
+                stop_strings=options.stop_string,
                 copies=options.copies,
             )
             for label, policy in policies.items()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from paretokit.decoding.draw import draw, uniforms
+from paretokit.decoding.stops import Stop, find_stop
 from paretokit.errors import NonFiniteError
 from paretokit.models.prefix import Prefix
 from paretokit.shapes import Float, Tensor
@@ -31,6 +32,7 @@ class Sampling:
     top_k: int
     top_p: float
     seed: int
+    stop_strings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -45,7 +47,8 @@ class Step:
     logps: list[float] = field(default_factory=list)
     text: str = ""  # of the whole response, this step included
     added: str = ""  # of the step: what the response's text is longer by
-    ended: bool = False  # with an end token
+    ended: bool = False  # with an end token or at a stop string
+    stopped: Stop | None = None  # the stop string, and its place in the text of the whole response
     closed: bool = False  # at its boundary
     capped: bool = False  # by its room
 
@@ -103,6 +106,11 @@ def _add(step: Step, token: int, logp: float, before: str, sampling: Sampling) -
     step.logps.append(logp)
     step.ended = token in sampling.ends
     step.text = decode(sampling.tokenizer, (*step.response, *step.token_ids))
+    if sampling.stop_strings and not step.ended:
+        longest = max(map(len, sampling.stop_strings))  # it may have begun in the step before
+        step.stopped = find_stop(step.text, sampling.stop_strings, start=max(0, len(before) - longest + 1))
+        if step.stopped is not None:
+            step.ended, step.text = True, step.text[: step.stopped.at]
     step.added = step.text[len(before) :]
     step.closed = not step.ended and sampling.boundary(step.added) is not None
     step.capped = not step.done and len(step.token_ids) >= step.room

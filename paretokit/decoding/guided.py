@@ -16,6 +16,7 @@ from paretokit.decoding.asked import check_options, check_prompts, encode
 from paretokit.decoding.expand import Sampling
 from paretokit.decoding.guides import guide_of
 from paretokit.decoding.search import Limits, Search
+from paretokit.decoding.stops import check_stop_strings
 from paretokit.decoding.tree import GuidedGeneration
 from paretokit.errors import ConfigError
 from paretokit.maths.selection import Rule, rule
@@ -59,6 +60,7 @@ def guided_generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    stop_strings: Sequence[str] = (),
     batch_size: int = 16,
     stop: Callable[[], bool] | None = None,
 ) -> list[GuidedGeneration]:
@@ -76,6 +78,8 @@ def guided_generate(
     response one step, and so this best-of-n; `converse` takes such turns one after another. An end token ends a response,
     also as the only token of a step. What reaches `max_step_tokens` is cut off there and goes on with the next step; a
     response that reaches `max_steps` or `max_new_tokens` is cut off and says so: `ended` is False and `reason` tells.
+    A response also ends before one of `stop_strings`, wherever in its tokens the string lies, with the reason "stop_string";
+    the guide judges the text without it, `token_ids` and `sum_logp` are about all tokens that were drawn.
     `head_weights` mix the heads of a policy that has some; they may move as `weights` do. Where they have moved, the policy
     reads the lines that are kept once more, since a text goes on as the policy of that moment would go on with it.
 
@@ -116,6 +120,7 @@ def guided_generate(
             top_k=top_k,
             top_p=top_p,
             seed=seed,
+            stop_strings=stop_strings,
             stop=stop,
         )
         *_, last = found
@@ -142,6 +147,7 @@ def iter_guided(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    stop_strings: Sequence[str] = (),
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[GuidedStep]:
     """Return what `guided_generate` does as an iterator: one item for each step, all prompts in one batch.
@@ -175,6 +181,7 @@ def iter_guided(
         top_k=top_k,
         top_p=top_p,
         seed=seed,
+        stop_strings=check_stop_strings(stop_strings, place="guided_generate"),
     )
     mixed_at = _schedule(head_weights, policy.mixture, place="guided_generate: head_weights")
     mixed_at(1)

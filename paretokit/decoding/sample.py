@@ -14,6 +14,7 @@ import torch
 
 from paretokit.decoding.asked import check_begun, check_options, check_prompts, copy_numbers, encode, resolve_mixtures
 from paretokit.decoding.draw import draw, uniforms
+from paretokit.decoding.stops import Stop, check_stop_strings, find_stop
 from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.maths.simplex import Weights
 from paretokit.models.compute import quick
@@ -33,14 +34,15 @@ class Generation(NamedTuple):
     """One generated response."""
 
     prompt: Prompt
-    text: str  # the whole response, without the end token
-    token_ids: tuple[int, ...]  # those that were drawn, without what was begun; the end token included, if the text ended
+    text: str  # the whole response, without the end token or the stop string and what follows it
+    token_ids: tuple[int, ...]  # those that were drawn, without what was begun; those of the end or stop string included
     ended: bool  # False: cut off by `max_new_tokens` or `stop`
     copy: int  # 0 .. copies - 1
     prompt_index: int
     sum_logp: float  # nats, of `token_ids` under the policy itself (temperature 1, nothing cut off)
     weights: tuple[float, ...] = ()  # by which the policy's heads were mixed, in their order; () without heads
     begun: str = ""  # what `text` was asked to begin with
+    stop_string: str = ""  # that ended it; "" for an end token or no end
 
     @property
     def extrapolated(self) -> bool:
@@ -58,6 +60,7 @@ class _Row:
     token_ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     ended: bool = False
+    stopped: Stop | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class _Options:
     seed: int
     ends: frozenset[int]
     stop: Callable[[], bool]
+    tokenizer: Any
+    stop_strings: tuple[str, ...]
 
 
 def generate(
@@ -84,6 +89,7 @@ def generate(
     seed: int = 0,
     copies: int | range = 1,
     begun: Sequence[str] | None = None,
+    stop_strings: Sequence[str] = (),
     batch_size: int = 64,
     stop: Callable[[], bool] | None = None,
 ) -> list[Generation]:
@@ -99,6 +105,10 @@ def generate(
     `begun` holds, for each prompt, the text that its responses begin with: it is tokenised by itself, as a response is, but
     for the end token, and read after the prompt. `text` is then the whole response, while `token_ids`, `sum_logp` and
     `max_new_tokens` are about what was added. What is drawn depends on what was begun, and "" is as if nothing was.
+
+    A response ends where one of `stop_strings` has appeared in what was added, also across the borders of tokens, and is
+    `ended` then. As in vLLM the text ends before the string, while `token_ids` and `sum_logp` are about all tokens that were
+    drawn, up to the one that completed it.
 
     A policy with heads is asked for `weights`: one weighting for all, or one for each prompt. Logits are mixed,
     sum_i w_i z_i, with weights that sum to one, which is the normalised geometric mixture of the heads' policies
@@ -133,6 +143,8 @@ def generate(
         seed=seed,
         ends=end_tokens(policy.tokenizer),
         stop=stop or (lambda: False),
+        tokenizer=policy.tokenizer,
+        stop_strings=check_stop_strings(stop_strings, place="generate"),
     )
     rows = [_Row(index, ids, copy, mixtures[index], starts[index]) for index, ids in enumerate(encoded) for copy in numbers]
     by_length = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids))  # stable; equal prompts stand together
@@ -160,7 +172,7 @@ def _groups(rows: list[_Row], *, together: bool) -> list[list[_Row]]:
 def _finish(policy: Policy | Soup | LogitMixture, prompt: Prompt, row: _Row) -> Generation:
     return Generation(
         prompt=prompt,
-        text=continued(policy.tokenizer, row.begun, row.token_ids),
+        text=continued(policy.tokenizer, row.begun, row.token_ids)[: None if row.stopped is None else row.stopped.at],
         token_ids=tuple(row.token_ids),
         ended=row.ended,
         copy=row.copy,
@@ -168,6 +180,7 @@ def _finish(policy: Policy | Soup | LogitMixture, prompt: Prompt, row: _Row) -> 
         sum_logp=math.fsum(row.logps),
         weights=row.weights,
         begun=row.begun,
+        stop_string="" if row.stopped is None else row.stopped.string,
     )
 
 
@@ -207,7 +220,7 @@ def _decode_batch(
             top_k=options.top_k,
             top_p=options.top_p,
         )
-        _append(rows, drawn.tokens.tolist(), drawn.logps.tolist(), ends=options.ends)
+        _append(rows, drawn.tokens.tolist(), drawn.logps.tolist(), options)
         tokens = drawn.tokens
         live = [index for index, row in enumerate(rows) if not row.ended]
         if not live or step + 1 == options.max_new_tokens or options.stop():
@@ -233,7 +246,7 @@ def _decode_batch(
         logits = output.logits[:, -1]
 
 
-def _append(rows: list[_Row], tokens: list[int], logps: list[float], *, ends: frozenset[int]) -> None:
+def _append(rows: list[_Row], tokens: list[int], logps: list[float], options: _Options) -> None:
     for row, token, logp in zip(rows, tokens, logps, strict=True):
         if row.ended:
             continue
@@ -245,4 +258,8 @@ def _append(rows: list[_Row], tokens: list[int], logps: list[float], *, ends: fr
             )
         row.token_ids.append(token)
         row.logps.append(logp)
-        row.ended = token in ends
+        row.ended = token in options.ends
+        if options.stop_strings and not row.ended:
+            text = continued(options.tokenizer, row.begun, row.token_ids)
+            row.stopped = find_stop(text, options.stop_strings, start=len(row.begun))
+            row.ended = row.stopped is not None

@@ -14,12 +14,13 @@ import torch
 
 from paretokit.decoding.expand import Sampling, Step, expand
 from paretokit.decoding.guides import Guide, NewStep, Reading
+from paretokit.decoding.stops import Stop
 from paretokit.decoding.tree import Candidate, GuidedGeneration, path
 from paretokit.maths.selection import Rule, best
 from paretokit.models.prefix import Prefix
 from paretokit.models.sharing import Sharing
 from paretokit.shapes import Float, Tensor
-from paretokit.texts import Prompt, decode
+from paretokit.texts import Prompt, begin_response, decode
 
 __all__ = ["Limits", "Search"]
 
@@ -42,6 +43,7 @@ class _Line(NamedTuple):
     node: int = -1  # its last candidate, in the prompt's tree
     scores: tuple[float, ...] = ()
     ended: bool = False
+    stopped: Stop | None = None
 
 
 @dataclass
@@ -118,9 +120,7 @@ class Search:
             return
         self.step += 1
         self._reading.select(rows)
-        ends = self.sampling.ends
-        fresh = [NewStep(one.added, one.text, tuple(token for token in one.token_ids if token not in ends)) for one in steps]
-        scores = self._reading.read(fresh)
+        scores = self._reading.read([self._new(one) for one in steps])
         kept: list[int] = []
         for number, task in enumerate(self._tasks):
             mine = [row for row, parent in enumerate(parents) if parent.task == number]
@@ -138,6 +138,11 @@ class Search:
     def generations(self) -> tuple[GuidedGeneration, ...]:
         """Return the best text of each prompt so far, with everything that was looked at."""
         return tuple(self._generation(number, task) for number, task in enumerate(self._tasks))
+
+    def _new(self, step: Step) -> NewStep:
+        """What the guide reads of a step: without an end token, and of a text that a stop string cut its own tokens."""
+        ids = step.token_ids if step.stopped is None else begin_response(self.sampling.tokenizer, step.added)
+        return NewStep(step.added, step.text, tuple(token for token in ids if token not in self.sampling.ends))
 
     def _step(self, parent: _Line, number: int) -> Step:
         prefix = (*self._tasks[parent.task].prompt_ids, *parent.token_ids)
@@ -178,7 +183,7 @@ class Search:
         return [rows[place] for place in taken if place < len(rows) and self._grows(lines[place])]
 
     def _line(self, parent: _Line, step: Step, scores: tuple[float, ...], *, node: int) -> _Line:
-        return _Line(parent.task, (*parent.token_ids, *step.token_ids), node, scores, step.ended)
+        return _Line(parent.task, (*parent.token_ids, *step.token_ids), node, scores, step.ended, step.stopped)
 
     def _candidate(self, parent: _Line, step: Step, line: _Line, utility: float, *, kept: bool) -> Candidate:
         return Candidate(
@@ -203,7 +208,7 @@ class Search:
 
     def _reason(self, line: _Line) -> str:
         if line.ended:
-            return "end"
+            return "end" if line.stopped is None else "stop_string"
         if len(line.token_ids) >= self.limits.max_new_tokens:
             return "max_new_tokens"
         return "max_steps" if self.step >= self.limits.max_steps else "stopped"
@@ -211,9 +216,10 @@ class Search:
     def _generation(self, number: int, task: _Task) -> GuidedGeneration:
         line = task.lines[0]
         steps = path(task.tree, line.node)
+        text = decode(self.sampling.tokenizer, line.token_ids)[: None if line.stopped is None else line.stopped.at]
         return GuidedGeneration(
             prompt=task.prompt,
-            text=decode(self.sampling.tokenizer, line.token_ids),
+            text=text,
             token_ids=line.token_ids,
             ended=line.ended,
             copy=0,
@@ -221,7 +227,8 @@ class Search:
             sum_logp=math.fsum(step.sum_logp for step in steps),
             weights=task.mixtures[-1] if task.mixtures else self.mixture or (),
             reason=self._reason(line),
-            steps=tuple(step.text for step in steps),
+            steps=_up_to(len(text), [step.text for step in steps]) if line.stopped else tuple(step.text for step in steps),
+            stop_string="" if line.stopped is None else line.stopped.string,
             objectives=self.guide.objectives,
             guide=self.guide.source,
             guide_weights=tuple(task.weights),
@@ -230,3 +237,11 @@ class Search:
             last=line.node,
             head_weights=tuple(mixture for mixture in task.mixtures if mixture),
         )
+
+
+def _up_to(length: int, steps: Sequence[str]) -> tuple[str, ...]:
+    """The steps of a text that is cut there: a stop string may have begun in the last step but one."""
+    kept: list[str] = []
+    for step in steps:
+        kept.append(step[: max(0, length - sum(map(len, kept)))])
+    return tuple(kept)

@@ -23,7 +23,7 @@ class Candidate(NamedTuple):
     utility: float  # by which it was compared with those of its step
     sum_logp: float  # nats, of its own tokens under the policy itself
     kept: bool  # whether decoding went on from it, or ended with it
-    ended: bool  # it closes with an end token
+    ended: bool  # it closes with an end token or before a stop string
     capped: bool  # a limit cut the step off
 
 
@@ -31,14 +31,14 @@ class GuidedGeneration(NamedTuple):
     """One guided response, with what was considered on the way."""
 
     prompt: Prompt
-    text: str  # without the end token
-    token_ids: tuple[int, ...]  # the end token included, if the text ended
+    text: str  # without the end token, or the stop string and what follows it
+    token_ids: tuple[int, ...]  # those of the end token or stop string included, if the text ended
     ended: bool  # False: cut off, see `reason`
     copy: int  # always 0
     prompt_index: int
     sum_logp: float  # nats, of `token_ids` under the policy itself (temperature 1, nothing cut off)
     weights: tuple[float, ...]  # by which the policy's heads were mixed, at the last step; () without heads
-    reason: str  # why decoding stopped: "end", "max_steps", "max_new_tokens" or "stopped"
+    reason: str  # why decoding stopped: "end", "stop_string", "max_steps", "max_new_tokens" or "stopped"
     steps: tuple[str, ...]  # of the text, in order; joined they are the text
     objectives: tuple[str, ...]  # that the guide judges
     guide: str  # what guided
@@ -47,6 +47,7 @@ class GuidedGeneration(NamedTuple):
     tree: tuple[Candidate, ...]  # every candidate of every step, parents before children
     last: int  # the place in the tree of the candidate that the text closes with; -1: none
     head_weights: tuple[tuple[float, ...], ...] = ()  # `weights` at each step, in the order of the heads; () without heads
+    stop_string: str = ""  # that ended it
 
     @property
     def capped_steps(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from paretokit.cache import cache_folder
 from paretokit.decoding.asked import check_options, check_prompts
+from paretokit.decoding.stops import check_stop_strings
 from paretokit.errors import ConfigError, DataError
 from paretokit.experiments.content_cache import ContentCache, content_key
 from paretokit.experiments.judging import Judge, JudgeBook
@@ -55,6 +56,9 @@ def label_steps(
     weights: Weights | None = None,
     max_new_tokens: int | None = None,
     temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop_strings: Sequence[str] | None = None,
     batch_size: int = 64,
     seed: int = 0,
     cache: str | Path | None = None,
@@ -78,12 +82,13 @@ def label_steps(
     before: `every`, `confidence` and `width` are those of `training.labels.Budget`, which says what is guaranteed. The labels
     of an objective do not depend on the other objectives.
 
-    `policy` may be any `Sampler` (see `experiments.rollouts`) instead: `weights` (of heads), `max_new_tokens` (64, of what is
-    added) and `temperature` (1) are for policies alone. `batch_size` rollouts are decoded together. Every rollout belongs to
-    the policy's weights, the prompt, the prefix, the seed and its number, and is kept under `cache` (default: the cache
-    folder), as are answers of judges with a `cache_key`. So a call that was interrupted, by whatever, goes on where it was when
-    it is made again, and one that has been made before makes no rollouts. Verifiers and judges without a `cache_key` are asked
-    again. `stop` is asked at every token and question; `progress` is a bar on the terminal, nothing, or a function.
+    `policy` may be any `Sampler` (see `experiments.rollouts`) instead: `weights` (of heads), `max_new_tokens` (64, of what
+    is added), `temperature` (1), `top_k` (0: off), `top_p` (1: off) and `stop_strings` (none) are for policies alone.
+    `batch_size` rollouts are decoded together. Every rollout belongs to the policy's weights, the prompt, the prefix, the
+    seed and its number, and is kept under `cache` (default: the cache folder), as are answers of judges with a `cache_key`.
+    So a call that was interrupted, by whatever, goes on where it was when it is made again, and one that has been made
+    before makes no rollouts. Verifiers and judges without a `cache_key` are asked again. `stop` is asked at every token and
+    question; `progress` is a bar on the terminal, nothing, or a function.
 
     Raises `ConfigError` for options that do not fit, `DataError` for prompts, responses or answers that cannot be used, and
     what a judge raises, after what is known has been kept.
@@ -104,7 +109,14 @@ def label_steps(
         raise ConfigError(f"label_steps: batch_size is {batch_size}; expected at least 1.")
     discounted([1.0], [0], gamma=gamma)  # refuses a gamma out of range before anything is sampled
     heard = stop or (lambda: False)
-    asked = {"weights": weights, "max_new_tokens": max_new_tokens, "temperature": temperature}
+    asked = {
+        "weights": weights,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop_strings": None if stop_strings is None else check_stop_strings(stop_strings, place="label_steps"),
+    }
     options = {name: value for name, value in asked.items() if value is not None}
     sampler = _sampler(policy, options, batch_size=batch_size, stop=heard)
     folder = cache_folder() / "labels" if cache is None else Path(cache)
@@ -178,7 +190,11 @@ def _sampler(
         return policy
     sampler = PolicySampler(policy=policy, batch_size=batch_size, stop=stop, **options)
     check_options(
-        max_new_tokens=sampler.max_new_tokens, temperature=sampler.temperature, top_k=0, top_p=1.0, place="label_steps"
+        max_new_tokens=sampler.max_new_tokens,
+        temperature=sampler.temperature,
+        top_k=sampler.top_k,
+        top_p=sampler.top_p,
+        place="label_steps",
     )
     return sampler
 

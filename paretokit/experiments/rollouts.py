@@ -56,6 +56,9 @@ class PolicySampler:
     weights: Weights | None = None
     max_new_tokens: int = 64
     temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop_strings: Sequence[str] = ()
     batch_size: int = 64
     stop: Callable[[], bool] | None = None  # asked before every token; what is returned after that is not whole
 
@@ -63,7 +66,9 @@ class PolicySampler:
     def cache_key(self) -> str:
         """What rollouts depend on: all weights, the tokenizer and its template, the mixture and how tokens are drawn."""
         mixture = self.policy.mixture(self.weights, place="label_steps: weights")
-        options = [list(mixture), self.max_new_tokens, self.temperature]
+        options: list[Any] = [list(mixture), self.max_new_tokens, self.temperature]
+        if self.top_k or self.top_p < 1 or self.stop_strings:  # at their defaults keys are those of before
+            options.append([self.top_k, self.top_p, list(self.stop_strings)])
         return content_key(_identity(self.policy), _tokenizer_hash(self.policy.tokenizer), options)
 
     def check(self, starts: Sequence[Start]) -> None:
@@ -82,6 +87,9 @@ class PolicySampler:
             weights=self.weights,
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            stop_strings=self.stop_strings,
             batch_size=self.batch_size,
             seed=seed,
             stop=self.stop,

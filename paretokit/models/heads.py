@@ -91,6 +91,20 @@ class Heads:
                 parts["A"].zero_()
                 parts["B"].copy_(_drawn(*parts["B"].shape, seed=seed, name=name))
 
+    @torch.no_grad()
+    def perturb(self, noise: float, *, seed: int) -> None:
+        """Add normal numbers to what each head multiplies hidden states with, in place: of standard deviation `noise` in every
+        entry, drawn from the seed and the head's name. Of a low-rank head it is A B that gets it, through A."""
+        for name, parts in self.parts.items():
+            part = parts["weight" if self.rank is None else "A"]
+            scale = noise
+            if self.rank is not None:
+                scale = noise / math.sqrt(self.rank * float(parts["B"].double().square().mean()))
+            digest = blake2b(f"{seed}/head noise/{name}".encode(), digest_size=8).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+            drawn = torch.randn(part.shape, generator=generator)
+            part.add_((scale * drawn).to(part.device, part.dtype))
+
     def at_base(self) -> bool:
         """Return whether every head is still a copy of the base."""
         base = self.base

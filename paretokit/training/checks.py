@@ -32,6 +32,11 @@ def check(policy: Policy, preferences: Preferences, *, method: Method, config: T
             f"head_betas: found {unknown[0]!r}, expected some of the policy's heads "
             f"({', '.join(policy.heads) or 'it has none'}).{suggestion(unknown[0], policy.heads)} Correct or remove the name."
         )
+    if config.head_noise and not policy.heads:
+        raise ConfigError(
+            f"head_noise: found {config.head_noise} for a policy without heads, expected 0. Leave it out, or load the policy "
+            f"with heads={list(preferences.objectives)}."
+        )
     devices = sorted({str(weight.device) for weight in policy.model.parameters()})
     if len(devices) > 1:
         raise ConfigError(

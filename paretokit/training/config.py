@@ -104,6 +104,14 @@ class TrainConfig(Checked):
         check=optional(numbers_by_name),
         expected="numbers > 0 by objective, or nothing",
     )
+    head_noise: float = option(
+        0.0,
+        "standard deviation of the noise that is added to the heads before the first step: MAHALO's release adds 0.001; the "
+        "reference stays without, as there (methods mah-dpo and mah-raco)",
+        check=real(0, math.inf),
+        expected="a number >= 0",
+        later=True,
+    )
     c: float = option(
         0.4,
         "radius of the conflict correction, relative to the preferred gradient",

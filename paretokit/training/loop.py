@@ -124,6 +124,8 @@ def _run(
 ) -> Iterator[tuple[StepRecord, TrainState]]:
     policy.model.eval()  # no dropout: the policy is compared with its reference
     function, beta = method.build(config), _betas(config, objectives)
+    if config.head_noise and policy.bank is not None and first == 1:
+        policy.bank.perturb(config.head_noise, seed=config.seed)
     for step in range(first, config.steps + 1):
         drawn = draw(step)
         plan = plan_of(policy, [pairs[index] for index in drawn.pairs], config)
