@@ -67,7 +67,7 @@ def draw_for(heads: Sequence[str], preferences: Preferences, config: TrainConfig
     return (by_head if heads else jointly)(preferences, size=config.pairs_per_step, seed=config.seed)
 
 
-def counted(config: TrainConfig, preferences: Preferences, heads: Sequence[str] = ()) -> TrainConfig:
+def counted(config: TrainConfig, preferences: Preferences, heads: Sequence[str]) -> TrainConfig:
     """Return the configuration with its epochs turned into steps; as it is where it has steps.
 
     The steps are as many as it takes to read every pair of `preferences` `epochs` times: epochs times pairs over
@@ -76,7 +76,7 @@ def counted(config: TrainConfig, preferences: Preferences, heads: Sequence[str] 
 
     >>> from paretokit.preferences.worlds import world
     >>> pairs = world("safety").preferences.select(indices=range(10))
-    >>> counted(TrainConfig(epochs=2, pairs_per_step=8), pairs).steps
+    >>> counted(TrainConfig(epochs=2, pairs_per_step=8), pairs, ()).steps
     3
     """
     if config.epochs is None:

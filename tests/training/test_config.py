@@ -97,7 +97,7 @@ def test_epochs_stand_in_place_of_steps():
 )
 def test_epochs_become_steps_that_read_every_pair_so_often(epochs, pairs, size, steps):
     data = training_pairs(count=pairs)
-    config = counted(TrainConfig(epochs=epochs, pairs_per_step=size, seed=4), data)
+    config = counted(TrainConfig(epochs=epochs, pairs_per_step=size, seed=4), data, ())
     assert config == TrainConfig(steps=steps, pairs_per_step=size, seed=4)
     read = [index for step in range(1, steps + 1) for index in order(pairs, step=step, size=size, seed=4)]
     assert min(read.count(index) for index in range(pairs)) >= int(epochs)
@@ -117,7 +117,7 @@ def test_an_epoch_of_heads_is_a_pass_over_the_largest_objective():
         objectives=data.objectives,
     )
     assert counted(TrainConfig(epochs=1, pairs_per_step=2), cut, data.objectives).steps == 4
-    assert counted(TrainConfig(epochs=1, pairs_per_step=2), cut).steps == 5
+    assert counted(TrainConfig(epochs=1, pairs_per_step=2), cut, ()).steps == 5
     assert counted(TrainConfig(steps=3), cut, data.objectives).steps == 3
 
 
