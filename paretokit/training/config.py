@@ -5,7 +5,7 @@ Imports: the standard library, `errors` and `fields`.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretokit.errors import ConfigError
@@ -200,7 +200,7 @@ class TrainConfig(Checked):
         for one, other in (("epochs", "steps"), ("steps", "epochs")):
             if changes.get(one) is not None and other not in changes:
                 changes[other] = None
-        return Checked.replace(self, **changes)
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
