@@ -20,7 +20,8 @@ PATIENCE = 2.0  # seconds to wait for a page that does not tell any more: it was
 class Renderer:
     """A bus with its reader: `put` from any thread; `draw(events)` is called on one daemon thread of its own.
 
-    `failed(exception)` is told what `draw` raised; the thread goes on.
+    `failed(exception)` is told what `draw` raised; the thread goes on. Without `draw` there is no thread until `begin`, and
+    what is put before waits for it.
 
     >>> drawn = []
     >>> renderer = Renderer(drawn.append, name="example")
@@ -34,13 +35,13 @@ class Renderer:
 
     def __init__(
         self,
-        draw: Callable[[Mapping[str, Any]], None],
+        draw: Callable[[Mapping[str, Any]], None] | None = None,
         *,
         name: str,
         pause: float = PAUSE,
         failed: Callable[[Exception], None] = lambda exception: None,
     ) -> None:
-        self._draw, self._pause, self._failed = draw, pause, failed
+        self._pause = pause
         self._events: dict[str, Any] = {}
         self._soon = False
         self._began: deque[float] = deque(maxlen=MOST)
@@ -51,14 +52,25 @@ class Renderer:
         self._hurry = False
         self._closed = False
         self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+        if draw is not None:
+            self.begin(draw, failed=failed)
+
+    def begin(
+        self, draw: Callable[[Mapping[str, Any]], None], *, failed: Callable[[Exception], None] = lambda exception: None
+    ) -> None:
+        """Start to draw with `draw`; once."""
+        self._draw, self._failed = draw, failed
         self.thread.start()
 
     def put(self, key: str, value: Any, *, soon: bool = False) -> None:
         """Leave an event; it replaces an older one of the same key that was not drawn yet. Returns at once.
 
-        With `soon` it does not wait for the pause, unless the drawings of the last four pauses were too many.
+        With `soon` it does not wait for the pause, unless the drawings of the last four pauses were too many. A closed
+        renderer takes nothing.
         """
         with self._news:
+            if self._closed:
+                return
             self._events[key] = value
             self._soon |= soon
             self._news.notify_all()
@@ -87,7 +99,7 @@ class Renderer:
         with self._news:
             self._closed = True
             self._news.notify_all()
-        if self.thread is not threading.current_thread():
+        if self.thread.is_alive() and self.thread is not threading.current_thread():
             self.thread.join(timeout)
 
     def _left(self) -> float | None:

@@ -36,6 +36,7 @@ class GuidedText:
         self.prompt, self.candidates = prompt, candidates
         self._given = (prompt, candidates)
         self.writer: Writer | None = None
+        self.source = ""  # what writes it, in words; "" before it begins
         self.kept: tuple[GuidedStep, ...] = ()
         self.halt = ""  # "stopped" or "failed", where the last step was not completed
         self._asked: list[Mapping[str, float]] = []  # the weights of each step
@@ -59,9 +60,13 @@ class GuidedText:
 
     def begin(self, writer: Writer, *, prompt: Prompt, candidates: int) -> None:
         """Say what writes; the prompt, and the number of candidates a step, count where they were left open."""
-        self.writer = writer
+        self.writer, self.source = writer, writer.words
         given, count = self._given
         self.prompt, self.candidates = prompt if given is None else given, candidates if count is None else count
+
+    def close(self) -> None:
+        """Forget what writes and judges it, and the caches; what was written stays."""
+        self.writer, self._steps = None, None
 
     def advance(self, weights: Mapping[str, float], *, stop: Callable[[], bool]) -> GuidedStep | None:
         """Write one more step, chosen at these weights, and return it; None once `stop` is true.

@@ -46,6 +46,7 @@ class Job(Generic[Result]):
         self._stop = threading.Event()
         self._pause = threading.Event()
         self._wake = lambda: None
+        self.keeps: Any = None  # what must live until the job has ended, such as the Studio that does it
 
     @property
     def state(self) -> str:
@@ -122,6 +123,7 @@ class Job(Generic[Result]):
             self._changed(self)
         finally:
             self._ended.set()
+            self.keeps = None
 
 
 class Control:
@@ -165,6 +167,12 @@ class Request(Generic[Result]):
         self._value: Result | None = None
         self._superseded = threading.Event()
         self._ended = threading.Event()
+        self.keeps: Any = None  # what must live until the request is answered or superseded
+
+    @property
+    def ended(self) -> bool:
+        """Whether the request is answered or superseded."""
+        return self._ended.is_set()
 
     @property
     def superseded(self) -> bool:
@@ -186,7 +194,11 @@ class Request(Generic[Result]):
 
     def _supersede(self) -> None:
         self._superseded.set()
+        self._end()
+
+    def _end(self) -> None:
         self._ended.set()
+        self.keeps = None
 
 
 class Worker:
@@ -235,9 +247,9 @@ class Worker:
             former = self._requests.get(key)
             request = Request(key, answer, due=monotonic() + after)
             self._requests[key] = request
-            if former is not None:
-                former._supersede()
             self._news.notify_all()
+        if former is not None:
+            former._supersede()  # outside the lock, as in `close`: what it kept may close this worker
         return request
 
     def hurry(self, key: str) -> None:
@@ -276,8 +288,8 @@ class Worker:
                 with self._news:
                     if self._requests.get(request.key) is request:
                         del self._requests[request.key]
-                    request._ended.set()
                     self._news.notify_all()
+                request._end()
 
     def rest(self, seconds: float) -> None:
         """Sleep until there is news, at most `seconds`."""
@@ -291,10 +303,12 @@ class Worker:
             self._closed = True
             waiting = [job for job, _ in self._jobs]
             self._jobs.clear()
-            for request in self._requests.values():
-                request._supersede()
+            asked = list(self._requests.values())
+            self._requests.clear()
             self._news.notify_all()
             running = self.current
+        for request in asked:
+            request._supersede()
         for job in waiting:
             job._end("stopped")
         if running is not None:

@@ -1,13 +1,15 @@
 """The few widgets of our own: what ipywidgets does not have. Each is a class of traits and a small file in `static/`.
 
-Imports: anywidget, plotly, traitlets.
+Imports: anywidget, ipywidgets, plotly, traitlets.
 """
 
+from functools import cache
 from pathlib import Path
 
 import anywidget
 import plotly
 import traitlets
+from ipywidgets import Widget
 
 _STATIC = Path(__file__).parent / "static"
 _BUNDLE = Path(plotly.__file__).parent / "package_data" / "widgetbundle.js"
@@ -64,4 +66,24 @@ class Library(anywidget.AnyWidget):
 
     @traitlets.default("source")
     def _read(self) -> str:
-        return _BUNDLE.read_text(encoding="utf-8")
+        return _bundle()
+
+
+@cache
+def _bundle() -> str:
+    """The library as text, once for all Studios of a process."""
+    return _BUNDLE.read_text(encoding="utf-8")
+
+
+def close_widgets(root: Widget) -> None:
+    """Close a widget and all that belong to it: children, layouts, styles. ipywidgets itself closes one, and keeps the rest
+    in memory for ever."""
+    found, waiting = {id(root): root}, [root]
+    while waiting:
+        for value in vars(waiting.pop())["_trait_values"].values():
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(part, Widget) and id(part) not in found:
+                    found[id(part)] = part
+                    waiting.append(part)
+    for widget in found.values():
+        widget.close()

@@ -3,11 +3,12 @@
 A policy with action heads answers at any weights without training. So its texts come from the run that is shown, a
 finished one even while another trains, and follow the sliders at once. Without heads they come from the run that was
 trained at the nearest weights, the one that trains included.
-Imports: `shelf`, `experiments.store`, `models`.
+Imports: `shelf`, `experiments.store`, `models`, `errors`.
 """
 
 from typing import NamedTuple
 
+from paretokit.errors import ConfigError
 from paretokit.experiments.store import Run
 from paretokit.models.policy import Policy
 from paretokit.view.shelf import Shelf
@@ -25,15 +26,28 @@ START = Source(None, "before training")
 
 
 class Policies:
-    """The policy `given`, which nothing changes, and forks of it with what the runs on the shelf have learnt."""
+    """The policy `given`, which nothing changes, and forks of it with what the runs on the shelf have learnt; none of them
+    once it is closed."""
 
     def __init__(self, given: Policy, shelf: Shelf) -> None:
-        self.given = given
+        self._given: Policy | None = given
         self.live: Run | None = None  # the run that trains, as it stands after its last step
         self._shelf = shelf
         self._forks: dict[str, Policy] = {}  # by the run's id
 
     # On any thread.
+
+    @property
+    def given(self) -> Policy:
+        """The policy before training. Raises `ConfigError` once the Studio is closed."""
+        if self._given is None:
+            raise ConfigError("policy: the Studio is closed. Make a new one on the same store.")
+        return self._given
+
+    def close(self) -> None:
+        """Forget all policies, so that their memory is free where nobody else holds them."""
+        self._given, self.live = None, None
+        self._forks.clear()
 
     def at(self, weights: tuple[float, ...]) -> Source:
         """Return what answers at these weights. With heads: the run that is shown. Else the selected one, else of the
@@ -74,4 +88,5 @@ class Policies:
 
     def keep(self, run_id: str, policy: Policy) -> None:
         """Keep the policy of a run that has just been trained."""
-        self._forks[run_id] = policy
+        if self._given is not None:  # a training may end after the close that stopped it
+            self._forks[run_id] = policy

@@ -20,6 +20,8 @@ from paretokit.view.work import FRONT_LABEL, is_training
 def _handled(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def handle(self: "Pressed", *arguments: Any) -> None:
+        if self.screen is not None and self.screen.closed:
+            return
         try:
             method(self, *arguments)
         except Exception as error:

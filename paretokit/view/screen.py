@@ -22,7 +22,7 @@ from paretokit.view.live_curves import conflict_columns, conflict_skeleton, curv
 from paretokit.view.live_figure import LiveFigure
 from paretokit.view.live_front import Now, between_columns, columns, shape, skeleton
 from paretokit.view.panels import ControlPanel, HeadsPanel, WeightPanel
-from paretokit.view.parts import Library, Probe, Stamp, Status, Table
+from paretokit.view.parts import Library, Probe, Stamp, Status, Table, close_widgets
 from paretokit.view.session import Session, fitting
 from paretokit.view.snapshot import snapshot_html
 from paretokit.view.stamp import commit, stamp, stamp_text
@@ -57,12 +57,17 @@ class Screen:
         self._trouble: Trouble | None = None
         self._theme: Theme = "auto"
         self._handle: Any = None
+        self.closed = False
         self._hold_until = 0.0
         self._commit = commit()
         self._build(handlers, weights)
 
     def show(self) -> None:
-        """Display the widgets in the cell that runs, and below them a snapshot that stays when the kernel is gone."""
+        """Display the widgets in the cell that runs, and below them a snapshot that stays when the kernel is gone; once
+        closed, the snapshot alone."""
+        if self.closed:
+            display(HTML(self.snapshot()))
+            return
         self._hold_until = monotonic() + _HOLD
         display(self.box)
         self._handle = display(HTML(self.snapshot()), display_id=True)
@@ -75,7 +80,14 @@ class Screen:
 
     def snapshot(self) -> str:
         """Return what is shown as plain HTML."""
-        return snapshot_html(self.session.shelf.board, self.texts, stamp=self._stamp_text())
+        return snapshot_html(self.session.shelf.board, self.texts, stamp=self._stamp_text(), closed=self.closed)
+
+    def close(self) -> None:
+        """Take the widgets off the page and out of memory. The snapshot stays in their place; drawing has ended by then."""
+        self.closed = True
+        close_widgets(self.box)
+        if self._handle is not None:
+            self._handle.update(HTML(self.snapshot()))
 
     def show_tab(self, name: str) -> None:
         """Show one of the boxes below the front."""

@@ -76,7 +76,6 @@ class Session:
         config = config or preset(policy.source)
         if config.threads is None:  # leave a core to the kernel and the browser
             config = config.replace(threads=max(1, torch.get_num_threads() - 1))
-        self.policy = policy
         self.objectives = preferences.objectives
         self.pairs, self.evaluation = plan(preferences, heldout=heldout, max_length=config.max_length)
         self.config = counted(config, self.pairs, policy.heads)
@@ -127,6 +126,11 @@ class Session:
                 guide=guide, objectives=self.objectives, publish=publish,
             )  # fmt: skip
         self.shelf.note(OPEN, policy=policy.source, preferences=preferences.source, objectives=list(self.objectives))
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that the session was given. Raises `ConfigError` once it is closed."""
+        return self.policies.given
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -276,8 +280,12 @@ class Session:
         return self.worker.ask("front", lambda request: self.shelf.show())
 
     def close(self) -> None:
-        """Stop and end the worker; a temporary store goes, any other stays."""
+        """Stop and end the worker and let go of policies and guide; a temporary store goes, any other stays. What was done
+        can still be read."""
         self.worker.close()
+        self.policies.close()
+        if self.steps is not None:
+            self.steps.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 

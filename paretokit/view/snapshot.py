@@ -15,8 +15,8 @@ from paretokit.view.words import MARKS, OPEN, decoded_html, point_columns, point
 _SIDE, _LEFT, _BELOW = 260, 52, 40  # pixels: of a panel, of the room for its labels
 
 
-def snapshot_html(board: Board, texts: Texts | None, *, stamp: str) -> str:
-    """Return a Studio as folded HTML: front, points, last texts and stamp."""
+def snapshot_html(board: Board, texts: Texts | None, *, stamp: str, closed: bool = False) -> str:
+    """Return a Studio as folded HTML: front, points, last texts and stamp. That of a closed Studio is unfolded."""
     view = board.view
     picture = "".join(_svg(view, panel) for panel in view.panels)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row["cells"]) + "</tr>" for row in point_rows(view))
@@ -28,8 +28,9 @@ def snapshot_html(board: Board, texts: Texts | None, *, stamp: str) -> str:
     if view.heads is not None:
         legend += f' <span style="color:{heads_look(view.heads, method_styles(view.methods))[0].colour}">{OPEN}</span> '
         legend += escape(view.heads.legend)
+    fold, why = ("<details open>", "the Studio is closed") if closed else ("<details>", "stays when the kernel is gone")
     return (
-        f"<details><summary>Snapshot: {escape(view.title)} (stays when the kernel is gone)</summary>"
+        f"{fold}<summary>Snapshot: {escape(view.title)} ({why})</summary>"
         f"<p>{escape(view.subtitle)}</p><div>{picture}</div><p>{legend}</p>{reading_html(view)}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"{'' if texts is None else texts_html(texts)}{decoded_html(texts)}<pre>{escape(stamp)}</pre></details>"

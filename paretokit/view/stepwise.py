@@ -103,6 +103,12 @@ class Stepwise:
         with self._lock:
             self._halt()
 
+    def close(self) -> None:
+        """Forget the guide and what writes; the worker has ended by then. What was written stays."""
+        self._guide = None
+        for text in {self._text, *self._waiting.values()}:
+            text.close()
+
     def _halt(self) -> None:
         self._halted = max(self._waiting, default=self._halted)
 
@@ -116,8 +122,7 @@ class Stepwise:
         if text in self._waiting.values():
             state = "writing"
         prompt = "" if text.answered is None else prompt_line(text.answered)
-        source = "" if text.writer is None else text.writer.words
-        return Written(prompt, source, self._judge, self._objectives, text.made, state)
+        return Written(prompt, text.source, self._judge, self._objectives, text.made, state)
 
     # On the worker's thread.
 

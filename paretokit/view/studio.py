@@ -2,20 +2,20 @@
 
 What the user does is posted to a session, whose one worker does it; what happens comes back as values that one thread
 draws, at most five times a second. So a slider answers at once, and nothing is written by two threads.
-Imports: `shown`, `session`, `pressed`, `screen`, `bus`, `jobs`, `events`, `heads`, `decoding.guided`, `experiments`,
-`models`, `preferences`, `training.config`, `maths.simplex`.
+Threads, widgets and policies live in its parts, which know no `Studio`: so one that nobody holds any more is collected, and
+they end with it.
+Imports: `shown`, `assembly`, `cells`, `jobs`, `events`, `heads`, `decoding.guided`, `experiments`, `models`, `preferences`,
+`training.config`, `maths.simplex`.
 """
 
-import atexit
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any
-from weakref import WeakValueDictionary
+from typing import Any, TypeVar
+from weakref import finalize
 
 import pandas as pd
-from IPython.core.getipython import get_ipython
 
 from paretokit.decoding.guided import GuidedStep
 from paretokit.errors import ConfigError
@@ -26,19 +26,14 @@ from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
 from paretokit.texts import Prompt
 from paretokit.training.config import TrainConfig
-from paretokit.view.bus import Renderer
+from paretokit.view import cells
+from paretokit.view.assembly import assemble, end
 from paretokit.view.events import Texts
 from paretokit.view.heads import decoded_frame
 from paretokit.view.jobs import Job, Request
-from paretokit.view.pressed import Pressed
-from paretokit.view.screen import Screen
-from paretokit.view.session import Session
 from paretokit.view.shown import Shown
 
-_OF_CELL: "WeakValueDictionary[str, Studio]" = WeakValueDictionary()  # a cell that runs again closes what it made before
-
-
-_SOON = ("texts", "steps", "trouble", "job", "asked")  # what a person waits for is drawn at once, the rest in its turn
+Asked = TypeVar("Asked", bound=Job[Any] | Request[Any])
 
 
 class Studio(Shown):
@@ -57,6 +52,12 @@ class Studio(Shown):
 
     Its methods do what the buttons do and return at once, but for `decode` and `next_step`; a `Job` can be waited for.
     Interrupting the kernel does not stop work in the background: `stop()` does, within a step.
+
+    A Studio ends with `close`; when its cell runs again (where the front end names no cells: the statement that made it); and,
+    if it was never shown and has no work under way, when no variable holds it. One that was shown lives until then, since
+    the page may use it. What has ended lets go of its threads, widgets, policies and guide, even where IPython's `Out` still
+    holds it: a snapshot stays on the page, `front`, `runs`, `texts` and the figures can be read, and all that would do
+    something raises `ConfigError`.
 
     >>> import paretokit as pk
     >>> config = pk.TrainConfig(steps=1, pairs_per_step=4, max_length=160, threads=1)
@@ -77,40 +78,23 @@ class Studio(Shown):
         heldout: int = 100,
         guide: Any = None,
     ) -> None:
-        cell = _cell_id()
-        if cell is not None and (former := _OF_CELL.pop(cell, None)) is not None:
-            former.close()
-        early: list[tuple[str, Any]] = []  # what is published before there is anything to draw on
-        self._publish = lambda key, value: early.append((key, value))
-        self.session = Session(
-            policy,
-            preferences,
-            publish=lambda key, value: self._publish(key, value),
-            store=store,
-            config=config,
-            heldout=heldout,
-            guide=guide,
-        )
-        self.pressed = Pressed(self.session, shown=lambda: self._renderer.shown())
-        self.screen = Screen(self.session, self.pressed.handlers, weights=self.session.shelf.last_weights())
-        self._renderer = Renderer(self.screen.draw, name="paretokit-render", failed=self.screen.failed)
-        self._publish = self._put
-        self._publish("front", self.session.shelf.board)
-        for key, value in early:
-            self._publish(key, value)
-        self.pressed.wire(self.screen)
-        self._closed = False
-        atexit.register(self.close)
-        if cell is not None:
-            _OF_CELL[cell] = self
+        for earlier in cells.earlier():
+            earlier.close()
+        parts = assemble(policy, preferences, store=store, config=config, heldout=heldout, guide=guide)
+        self.session, self.pressed, self.screen, self._renderer = parts
+        self._ended = finalize(self, end, parts, widgets=True)
+        self._ended.atexit = False  # the page of a kernel that ends keeps its widgets
+        self._exit = finalize(self, end, parts, widgets=False)
+        cells.made(self)
         self.session.begin()
         self.session.sample(self.weights)
 
     def set_weights(self, weights: Mapping[str, float] | Sequence[float]) -> Request[Texts]:
         """Move the sliders and sample a text at these weights. Raises `WeightsError` for weights that are none."""
+        self._check("set_weights")
         vector = resolve_weights(weights, self.session.objectives)
         self.screen.weights.set(vector)
-        return self.session.move(vector)
+        return self._kept(self.session.move(vector))
 
     def train(
         self,
@@ -124,6 +108,7 @@ class Studio(Shown):
 
         Raises `WeightsError` and `ConfigError` now; what goes wrong later is the job's exception, and shown in red.
         """
+        self._check("train")
         given = {"method": method, "steps": steps, "seed": seed}
         settings = {name: self.screen.controls.settings[name] if value is None else value for name, value in given.items()}
         job = self.session.train(weights=self.weights if weights is None else weights, **settings)
@@ -132,14 +117,16 @@ class Studio(Shown):
             self.screen.weights.set(vector)
             if self.session.policy.heads:  # the texts follow the sliders, whoever moves them
                 self.session.sample(vector)
-        return job
+        return self._kept(job)
 
     def pause(self) -> None:
         """Let the training rest after its step; sliders stay live."""
+        self._check("pause")
         self.session.pause()
 
     def resume(self) -> None:
         """Let a paused training go on."""
+        self._check("resume")
         self.session.resume()
 
     def stop(self) -> None:
@@ -147,11 +134,13 @@ class Studio(Shown):
 
         A step of a text that is being written is dropped within a token; the text goes on with `next_step`.
         """
+        self._check("stop")
         self.session.stop()
 
     def sample(self, prompt: Prompt | None = None) -> Request[Texts]:
         """Sample answers to a prompt (default: the one chosen last) at the weights of the panel."""
-        return self.session.sample(self.weights, prompt=prompt, after=0.0)
+        self._check("sample")
+        return self._kept(self.session.sample(self.weights, prompt=prompt, after=0.0))
 
     def decode(
         self, *, weights: Mapping[str, float] | Sequence[float] | None = None, timeout: float | None = 60.0
@@ -163,10 +152,11 @@ class Studio(Shown):
         newest trained one's, else that before training. Raises `ConfigError` for a policy without heads, `WeightsError`
         and, after `timeout` seconds, `TimeoutError`.
         """
+        self._check("decode")
         request = self.session.decode(self.weights if weights is None else weights)
         if weights is not None:
             self.screen.weights.set(resolve_weights(weights, self.session.objectives))
-        self._publish("weights", self.screen.weights.weights)
+        self.session.publish("weights", self.screen.weights.weights)
         texts = request.result(timeout)
         if texts is None:
             raise ConfigError("decode: the Studio was closed meanwhile. Make a new one on the same store.")
@@ -198,6 +188,7 @@ class Studio(Shown):
         True
         >>> studio.close()
         """
+        self._check("next_step")
         steps = self.session.guided("next_step")
         if weights is not None and resolve_weights(weights, self.session.objectives) != self.screen.weights.weights:
             self.set_weights(weights)
@@ -229,6 +220,7 @@ class Studio(Shown):
         (True, 3)
         >>> studio.close()
         """
+        self._check("start_again")
         self.session.guided("start_again").start_again(prompt=prompt, candidates=candidates)
 
     def draw_whole_front(self, *, run: str | Run | None = None) -> Job[Front | None]:
@@ -238,18 +230,22 @@ class Studio(Shown):
         is a `Front` of its own, None if it was stopped; it waits for a training that runs. Raises `ConfigError` for a
         policy without heads and for data without scorers.
         """
-        return self.session.draw_whole_front(None if run is None else _id(run))
+        self._check("draw_whole_front")
+        return self._kept(self.session.draw_whole_front(None if run is None else _id(run)))
 
     def hide(self, run: str | Run) -> None:
         """Take a run off the front. Nothing is deleted; `restore` brings it back."""
+        self._check("hide")
         self.session.hide(_id(run))
 
     def restore(self, run: str | Run) -> None:
         """Put a hidden run back on the front."""
+        self._check("restore")
         self.session.restore(_id(run))
 
     def select(self, run: str | Run | None) -> None:
         """Show the curves and texts of a run; None: those of the newest run, and of the one nearest to the weights."""
+        self._check("select")
         self.session.select(None if run is None else _id(run), weights=self.weights)
 
     def wait(self, timeout: float | None = None) -> "Studio":
@@ -265,30 +261,33 @@ class Studio(Shown):
         return self
 
     def close(self) -> None:
-        """Stop what runs and end both threads. The widgets stay on the page as they are."""
-        if self._closed:
-            return
-        self._closed = True
-        atexit.unregister(self.close)
-        self.session.close()
-        self._renderer.close()
+        """Stop what runs, end both threads and let go of widgets, policies and guide; see the class. On the page a snapshot
+        takes the place of the widgets. Closing twice is harmless."""
+        self._ended()
+        self._exit.detach()
+        cells.let_go(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended: what was done can be read, and nothing more be done."""
+        return not self._ended.alive
 
     def _ipython_display_(self) -> None:
+        if not self.closed:
+            cells.hold(self)
         self.screen.show()
 
-    def _put(self, key: str, value: Any) -> None:
-        self._renderer.put(key, value, soon=key.split()[0] in _SOON)
+    def _check(self, place: str) -> None:
+        if self.closed:
+            raise ConfigError(f"{place}: the Studio is closed. Make a new one on the same store.")
+
+    def _kept(self, asked: Asked) -> Asked:
+        """What was asked for; until it is there, it keeps the Studio, which nobody else may hold."""
+        asked.keeps = self
+        if asked.ended:
+            asked.keeps = None
+        return asked
 
 
 def _id(run: str | Run) -> str:
     return run if isinstance(run, str) else run.id
-
-
-def _cell_id() -> str | None:
-    """The id of the notebook cell that runs, where the front end tells it; None elsewhere."""
-    shell = get_ipython()
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return None
-    parent = kernel.get_parent("shell") or {}
-    return parent.get("metadata", {}).get("cellId")

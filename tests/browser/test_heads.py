@@ -135,8 +135,8 @@ def test_the_text_follows_the_slider_and_belongs_to_the_newest_weights(studio, c
 def test_a_text_of_other_weights_is_seen(studio):
     """The planted failure: a panel that does not follow is not what the contract accepts."""
     frozen = (
-        "put = studio._publish\n"
-        "studio._publish = lambda key, value: None if key == 'texts' else put(key, value)\n"
+        "put = studio._renderer.put\n"
+        "studio._renderer.put = lambda key, value, **options: None if key == 'texts' else put(key, value, **options)\n"
         "print('frozen')"
     )
     page = studio(frozen)

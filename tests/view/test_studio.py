@@ -565,16 +565,16 @@ def test_a_sampled_answer_is_that_of_generate(opened, parts):
 def test_a_slider_is_answered_while_a_training_runs(opened):
     studio = opened()
     happened: list[str] = []
-    put = studio._publish
+    put = studio._renderer.put
 
-    def publish(key: str, value: Any) -> None:
+    def publish(key: str, value: Any, **options: Any) -> None:
         if key == "texts":
             happened.append(f"texts {value.weights[0]:.2f}")
         if key.startswith("job ") and value.state in ENDED:
             happened.append(value.state)
-        put(key, value)
+        put(key, value, **options)
 
-    studio._publish = publish
+    studio._renderer.put = publish
     job = studio.train(weights=FIRST, steps=MANY)
     assert until(lambda: steps_done(studio) >= 1)
     for percent in (31, 35, 40):  # a drag
@@ -594,7 +594,7 @@ def test_an_answer_that_was_sampled_before_is_shown_while_the_slider_still_moves
     first = studio.set_weights(FIRST).result(LONG)
     studio.set_weights(SECOND).result(LONG)
     told: list[Any] = []
-    studio._publish = lambda key, value: told.append(value) if key == "texts" else None
+    studio._renderer.put = lambda key, value, **_: told.append(value) if key == "texts" else None
     request = studio.set_weights(FIRST)
     (shown,) = told  # by then, and without the worker
     assert not request._ended.is_set()

@@ -220,14 +220,14 @@ def gated(opened, monkeypatch):
     studio.decode(weights=SECOND)
     gate, told = Gate(), []
     monkeypatch.setattr(answers, "generate", gate)
-    put = studio._publish
+    put = studio._renderer.put
 
-    def publish(key: str, value: Any) -> None:
+    def publish(key: str, value: Any, **options: Any) -> None:
         if key == "texts":
             told.append(value.weights[0])
-        put(key, value)
+        put(key, value, **options)
 
-    studio._publish = publish
+    studio._renderer.put = publish
     yield studio, gate, told
     gate.closed = True
 
@@ -292,16 +292,16 @@ def test_a_slider_is_answered_from_the_finished_run_while_another_trains(opened)
     studio = opened()
     finished = studio.runs[-1]
     happened: list[str] = []
-    put = studio._publish
+    put = studio._renderer.put
 
-    def publish(key: str, value: Any) -> None:
+    def publish(key: str, value: Any, **options: Any) -> None:
         if key == "texts":
             happened.append(f"texts {value.weights[0]:.2f}")
         if key.startswith("job ") and value.state in ENDED:
             happened.append(value.state)
-        put(key, value)
+        put(key, value, **options)
 
-    studio._publish = publish
+    studio._renderer.put = publish
     job = studio.train(weights=(0.5, 0.5), steps=MANY)
     assert until(lambda: steps_done(studio) >= 1)
     assert until(lambda: "texts 0.50" in happened)  # where the training put the sliders

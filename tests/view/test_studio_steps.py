@@ -362,7 +362,7 @@ def test_closing_stops_a_step_and_whoever_waits_for_it_hears_so(opened, held):
     studio.close()
     thread.join(LONG)
     assert "next_step: the Studio was closed meanwhile" in str(heard[0])
-    with pytest.raises(ConfigError, match=r"request 'next step 2': the Studio is closed\. Make a new one on the same store"):
+    with pytest.raises(ConfigError, match=r"next_step: the Studio is closed\. Make a new one on the same store"):
         studio.next_step()
 
 
