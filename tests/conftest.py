@@ -21,5 +21,7 @@ def _cache_in_tmp(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("PARETOKIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-hypothesis.settings.register_profile("paretokit", deadline=None, derandomize=True)
+# no deadline, and no check that drawing examples is quick: both go by the clock
+slow = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("paretokit", deadline=None, derandomize=True, suppress_health_check=slow)
 hypothesis.settings.load_profile("paretokit")

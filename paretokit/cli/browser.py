@@ -43,12 +43,17 @@ def write_notebook(path: Path, cells: Sequence[str]) -> Path:
 
 @contextmanager
 def lab_server(
-    folder: Path, *, comms: str = "perCommTarget", dark: bool = False, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    comms: str = "perCommTarget",
+    dark: bool = False,
+    environment: Mapping[str, str] | None = None,
+    patience: float = 60.0,
 ) -> Iterator[str]:
     """Yield the address of a JupyterLab that serves `folder`, with settings of its own, and end it afterwards.
 
     `comms` is JupyterLab's commsOverSubshells: "perCommTarget" or "disabled". `environment` is added to the server's.
-    Raises `DependencyError` without JupyterLab and `ModelError` where it does not answer within 60 seconds.
+    Raises `DependencyError` without JupyterLab and `ModelError` where it does not answer within `patience` seconds.
     """
     try:
         import jupyterlab  # noqa: F401 (is it there?)
@@ -73,7 +78,7 @@ def lab_server(
             server = subprocess.Popen(command, cwd=folder, env=surroundings, stdout=output, stderr=subprocess.STDOUT)
         try:
             address = f"http://127.0.0.1:{port}"
-            _wait_until_it_answers(address, server, log)
+            _wait_until_it_answers(address, server, log, patience)
             yield address
         finally:
             server.terminate()
@@ -103,11 +108,15 @@ def browser() -> Iterator[Any]:
 
 
 class LabPage:
-    """One notebook in one browser window; `strays` and `faults` hold what must stay empty."""
+    """One notebook in one browser window; `strays` and `faults` hold what must stay empty.
 
-    def __init__(self, launched: Any, address: str, *, width: int = 1400, height: int = 1000) -> None:
+    `patience`: seconds after which a wait for the page fails, where it is given no time of its own.
+    """
+
+    def __init__(self, launched: Any, address: str, *, width: int = 1400, height: int = 1000, patience: float = 60.0) -> None:
         self.page = launched.new_context(viewport={"width": width, "height": height}).new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(1000 * patience)
+        self.patience = patience
         self.address = address
         self.strays: list[str] = []  # requests to other hosts
         self.faults: list[str] = []  # console errors and uncaught exceptions
@@ -134,18 +143,19 @@ class LabPage:
         stay pending while the kernel rests and hears every other page.
         """
         try:
-            self.wait_idle(timeout=25)
+            self.wait_idle(timeout=max(25.0, self.patience / 10))
         except Exception as error:
             if type(error).__name__ != "TimeoutError":
                 raise
             return False
         return self.page.evaluate(
-            "() => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
+            "wait => { const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;"
             " const done = kernel.requestExecute({ code: '', silent: true, store_history: false }).done;"
-            " return Promise.race([done.then(() => true), new Promise(end => setTimeout(() => end(false), 20000))]); }"
+            " return Promise.race([done.then(() => true), new Promise(end => setTimeout(() => end(false), wait))]); }",
+            1000 * max(20.0, self.patience / 10),
         )
 
-    def wait_idle(self, *, timeout: float = 60.0) -> None:
+    def wait_idle(self, *, timeout: float | None = None) -> None:
         """Wait until the notebook has its kernel, the kernel has told it what it is, and nothing runs.
 
         Idle alone is not enough: another page of the same kernel makes it so, and a cell that is run before the
@@ -156,7 +166,7 @@ class LabPage:
             " const kernel = context?.session?.kernel;"
             " return context?.isReady && kernel?.connectionStatus === 'connected' && kernel.status === 'idle'"
             " && kernel.info.then(() => true); }",
-            timeout=1000 * timeout,
+            timeout=1000 * (self.patience if timeout is None else timeout),
         )
 
     def command(self, name: str, *, arguments: Mapping[str, Any] | None = None) -> None:
@@ -220,12 +230,12 @@ class LabPage:
         """Return the text of the first element."""
         return self.page.locator(selector).first.inner_text()
 
-    def wait_text(self, selector: str, text: str, *, timeout: float = 60.0) -> None:
+    def wait_text(self, selector: str, text: str, *, timeout: float | None = None) -> None:
         """Wait until an element of the selector holds a text."""
         self.page.wait_for_function(
             "([selector, text]) => [...document.querySelectorAll(selector)].some(e => e.textContent.includes(text))",
             arg=[selector, text],
-            timeout=1000 * timeout,
+            timeout=1000 * (self.patience if timeout is None else timeout),
         )
 
     def outline(self) -> str:
@@ -275,12 +285,12 @@ def _free_port() -> int:
         return taken.getsockname()[1]
 
 
-def _wait_until_it_answers(address: str, server: subprocess.Popen, log: Path) -> None:
-    until = monotonic() + 60
+def _wait_until_it_answers(address: str, server: subprocess.Popen, log: Path, patience: float) -> None:
+    until = monotonic() + patience
     while monotonic() < until and server.poll() is None:
         try:
             with urlopen(f"{address}/api/status", timeout=5):
                 return
         except (URLError, OSError):
             sleep(0.1)
-    raise ModelError(f"JupyterLab: no answer at {address} within 60 s. Its output ends: {log.read_text()[-600:]}")
+    raise ModelError(f"JupyterLab: no answer at {address} within {patience:g} s. Its output ends: {log.read_text()[-600:]}")

@@ -142,7 +142,8 @@ class HeadsPanel:
             tooltip=refused or "decode the shown policy at many weightings of its heads, without training",
         )  # fmt: skip
         self.draw.on_click(lambda _: draw())
-        self.reason = widgets.HTML(f"<p>Draw the whole front: {escape(refused)}</p>" if refused else "")
         self.texts = widgets.HTML()
-        shown = [self.draw, *([self.reason] if refused else []), self.texts]
-        self.box = widgets.VBox(shown)
+        self.reason: widgets.HTML | None = None  # a widget outside of the box would outlive it
+        if refused:
+            self.reason = widgets.HTML(f"<p>Draw the whole front: {escape(refused)}</p>")
+        self.box = widgets.VBox([widget for widget in (self.draw, self.reason, self.texts) if widget is not None])

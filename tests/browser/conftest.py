@@ -11,6 +11,7 @@ from time import sleep
 import pytest
 from support.lab_cells import CLEAN, COMMS, DARK, KERNEL_PATH, PREPARE
 from support.look import LOOK
+from support.waits import LONG
 
 from paretokit.cli.browser import LabPage, browser, lab_server, post, write_notebook
 
@@ -38,7 +39,7 @@ def served(tmp_path_factory):
     environment = {"PARETOKIT_CACHE": str(folder / ".cache"), "OMP_NUM_THREADS": "2"}
     if paths:
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(path).resolve()) for path in paths])
-    with lab_server(folder, comms=COMMS, dark=DARK, environment=environment) as address:
+    with lab_server(folder, comms=COMMS, dark=DARK, environment=environment, patience=LONG) as address:
         yield folder, address
 
 
@@ -46,9 +47,9 @@ def prepare(launched, served, kernel: str) -> None:
     """Load what all tests use into a kernel."""
     folder, address = served
     write_notebook(folder / "prepare.ipynb", [PREPARE])
-    page = LabPage(launched, address).open("prepare.ipynb", kernel=kernel)
+    page = LabPage(launched, address, patience=LONG).open("prepare.ipynb", kernel=kernel)
     page.run_cell(0)
-    page.wait_text(".jp-OutputArea-output pre", "prepared", timeout=120)
+    page.wait_text(".jp-OutputArea-output pre", "prepared")
     heard = page.text(".jp-OutputArea-output pre")
     assert not KERNEL_PATH or heard.strip().endswith(Path(KERNEL_PATH).name), (
         "the tests run on another kernel than was asked for"
@@ -62,6 +63,21 @@ def kernel(launched, served):
     found = post(f"{served[1]}/api/kernels", {"name": "python3"})["id"]
     prepare(launched, served, found)
     return found
+
+
+@pytest.fixture
+def release(served):
+    """Return a function that lets a `HELD` cell end, which must still run, and waits until it has."""
+
+    def end(page: LabPage) -> None:
+        ended = f"{page_output}:has-text('released')"
+        assert page.page.locator(ended).count() == 0, "the cell has ended before"
+        (served[0] / "released").touch()
+        page.wait_text(page_output, "released")
+
+    page_output = ".jp-OutputArea-output pre"
+    (served[0] / "released").unlink(missing_ok=True)  # of a test that failed
+    return end
 
 
 FAILED = pytest.StashKey[bool]()
@@ -107,12 +123,12 @@ def lab(launched, served, kernel, request):
     def open_notebook(*cells: str, own_kernel: bool = False, width: int = 1400, height: int = 1500) -> LabPage:
         name = f"{request.node.name.replace('[', '-').replace(']', '')}-{len(opened)}.ipynb"
         write_notebook(folder / name, [*([PREPARE] if own_kernel else []), *cells, CLEAN])
-        page = LabPage(launched, address, width=width, height=height)
+        page = LabPage(launched, address, width=width, height=height, patience=LONG)
         opened.append((page, len(cells) + own_kernel))
         page.open(name, kernel=None if own_kernel else kernel)
         if own_kernel:
             page.run_cell(0)
-            page.wait_text(".jp-OutputArea-output pre", "prepared", timeout=120)
+            page.wait_text(".jp-OutputArea-output pre", "prepared")
         return page
 
     yield open_notebook

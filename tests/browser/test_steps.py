@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.lab_cells import COMMS, LOAD, STUDIO
+from support.lab_cells import COMMS, HELD, LOAD, STUDIO
 
 from paretokit.cli.browser import LabPage
 
@@ -157,7 +157,7 @@ def test_stop_drops_a_step_and_an_error_is_red_and_both_can_be_gone_on_from(stud
     press(page, "Next step")
     page.wait_text(STATUS, "writing step 2")
     press(page, "Stop")
-    page.wait_text(STATUS, "stopped: step 2 was dropped", timeout=2.0)
+    page.wait_text(STATUS, "stopped: step 2 was dropped")
     page.run_cell(2)
     page.wait_text(OUTPUT, "free")
     press(page, "Next step")
@@ -172,18 +172,19 @@ def test_stop_drops_a_step_and_an_error_is_red_and_both_can_be_gone_on_from(stud
 
 
 @pytest.mark.matrix
-def test_a_step_is_written_while_a_training_runs_and_a_cell_sleeps(studio):
-    page = studio("import time\nstudio.train(steps=400)\ntime.sleep(9)\nprint('slept')")
+def test_a_step_is_written_while_a_training_runs_and_a_cell_too(studio, release):
+    page = studio("studio.train(steps=4000)\n" + HELD)
     page.run_cell(1)
     page.wait_text(STATUS, "/400")
     press(page, "Next step")
     if COMMS == "disabled":  # without subshells it is heard after the cell
-        page.wait_text(OUTPUT, "slept")
+        release(page)
     wait_steps(page, 1)
-    assert page.page.locator(f"{OUTPUT}:has-text('slept')").count() == (COMMS == "disabled")
+    if COMMS != "disabled":
+        release(page)
     assert "/400" in page.text(STATUS)
     press(page, "Stop")
-    page.wait_text(STATUS, "stopped", timeout=2.0)
+    page.wait_text(STATUS, "stopped")
 
 
 def test_the_keyboard_is_enough_and_it_has_labels_and_fits_in_both_themes(studio):

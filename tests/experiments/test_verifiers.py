@@ -2,9 +2,9 @@
 
 import signal
 import threading
-import time
 
 import pytest
+from support.waits import until
 
 from paretokit.errors import ConfigError, DataError
 from paretokit.experiments.verifiers import MathVerifier, final_answer, same_answer
@@ -115,10 +115,7 @@ def test_an_alarm_that_was_set_still_rings():
     try:
         assert same_answer("7/9", "14/18")
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0 or rung
-        deadline = time.monotonic() + 5
-        while not rung and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert rung
+        assert until(lambda: rung)
     finally:
         signal.signal(signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, *left)
@@ -126,7 +123,5 @@ def test_an_alarm_that_was_set_still_rings():
 
 def test_what_takes_too_long_is_unequal(monkeypatch, caplog):
     monkeypatch.setattr("paretokit.experiments.verifiers._SECONDS", 1)
-    began = time.monotonic()
-    assert not same_answer("9^{9^{9^{9}}}", "3")
-    assert time.monotonic() - began < 4
+    assert not same_answer("9^{9^{9^{9}}}", "3")  # without a limit, hours
     assert not same_answer("1+" * 300 + "1", "301")

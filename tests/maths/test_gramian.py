@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.device_waits import Waits
 from support.maths_asserts import assert_close
-from support.waits import Waits
 
 from paretokit.errors import ShapeError
 from paretokit.maths.gramian import combine, cosines, gramian, norms

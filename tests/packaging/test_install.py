@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.waits import LONG
 
 from paretokit.experiments.store import Store
 
@@ -37,7 +38,7 @@ def call(*words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_INDEX": "1",
     }
-    return subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, encoding="utf-8", timeout=280)
+    return subprocess.run(words, cwd=folder, env=clean, capture_output=True, text=True, encoding="utf-8", timeout=LONG)
 
 
 def output(*words: str | Path, folder: Path) -> str:

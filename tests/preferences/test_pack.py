@@ -112,10 +112,10 @@ def test_sixteen_pairs_are_packed_in_a_moment():
     arguments = (pairs, torch.ones(3, 16), torch.zeros(16), torch.arange(16))
     times = []
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.thread_time()
         make_batch(*arguments)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.01  # about 0.7 ms; type checks of the test suite and a busy machine are in here
+        times.append(time.thread_time() - start)
+    assert min(times) < 0.01  # of processor time; about 0.7 ms, and the type checks of the test suite
 
 
 LENGTHS = st.lists(st.tuples(*[st.integers(1, 90)] * 3), min_size=1, max_size=20)

@@ -2,10 +2,13 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from support.waits import LONG
+
+SILENCE = 0.0  # a reply: nothing, until the server ends
 
 
 def completion(answer: str) -> bytes:
@@ -14,13 +17,14 @@ def completion(answer: str) -> bytes:
 
 class Stub:
     """`replies` are used one after another, the last one again and again: a text is an answer, a number a status, bytes a
-    whole body, a dict a status with headers, a float seconds of silence, a function of the question one of these."""
+    whole body, a dict a status with headers, `SILENCE` no answer, a function of the question one of these."""
 
     def __init__(self, *replies):
         self.replies = list(replies)
         self.requests: list[dict] = []
         self.headers: list[dict] = []
         self.lock = threading.Lock()
+        self.ended = threading.Event()
         self.url = ""
 
     def next(self, body):
@@ -40,7 +44,7 @@ def serving(*replies) -> Iterator[Stub]:
             stub.headers.append(dict(self.headers))
             reply, status, headers = stub.next({**body, "path": self.path}), 200, {}
             if isinstance(reply, float):
-                time.sleep(reply)
+                stub.ended.wait(LONG)
                 reply = "YES"
             if isinstance(reply, dict):
                 status, headers, reply = reply["status"], reply.get("headers", {}), reply.get("body", b"")
@@ -66,6 +70,7 @@ def serving(*replies) -> Iterator[Stub]:
     try:
         yield stub
     finally:
+        stub.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,29 +1,16 @@
 """What the tests of a Studio wait for and read from it, without a browser."""
 
 import threading
-from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from support.view_checks import tags
+from support.waits import LONG
 
 from paretokit.view.studio import Studio
-
-LONG = 120.0  # seconds: no test waits this long unless it fails
 
 
 def studio_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("paretokit-")]
-
-
-def until(condition: Callable[[], Any]) -> bool:
-    """Poll until `condition()` is true; False when it took too long."""
-    end = monotonic() + LONG
-    while not condition():
-        if monotonic() > end:
-            return False
-        threading.Event().wait(0.005)
-    return True
 
 
 def drawn(studio: Studio) -> Studio:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.device_waits import Waits
 from support.training_cases import exact_policy, moved_policy, pairs
-from support.waits import Waits
 
 from paretokit.errors import ConfigError, MemoryLimitError, ModelError
 from paretokit.models.tiny import random_policy

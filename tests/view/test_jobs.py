@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from time import monotonic
 
 import pytest
+from support.waits import LONG, until
 
 from paretokit.errors import ConfigError
 from paretokit.view.jobs import ENDED, Job, Worker
-
-LONG = 30.0  # seconds: no test waits this long unless it fails
 
 
 @contextmanager
@@ -37,20 +36,10 @@ def switching(interval):
         sys.setswitchinterval(former)
 
 
-def until(condition, *, timeout=LONG):
-    """Poll until `condition()` is true, and return whether it became so."""
-    end = monotonic() + timeout
-    while not condition():
-        if monotonic() > end:
-            return False
-        threading.Event().wait(0.005)
-    return True
-
-
-def stops_within(job, seconds) -> bool:
+def stops(job, *, seconds=LONG) -> bool:
     """Ask a job to stop and return whether it has ended `seconds` later."""
     job.stop()
-    return until(lambda: job.ended, timeout=seconds)
+    return until(lambda: job.ended, seconds=seconds)
 
 
 def steps(control, *, count=10**9, seen=None, begun=None):
@@ -120,9 +109,12 @@ def test_a_running_job_stops_at_its_next_step_and_keeps_what_it_did(interval):
     with switching(interval or sys.getswitchinterval()), worker() as made:
         job = made.submit(lambda control: steps(control, seen=seen, begun=begun), label="a")
         assert begun.wait(LONG)
-        assert stops_within(job, 2.0)
+        job.stop()
+        done = len(seen)
+        assert stops(job)
         assert job.state == "stopped"
         assert job.result() == seen[-1] > 0
+        assert len(seen) <= done + 1  # the step that was under way
 
 
 def test_a_paused_job_stops():
@@ -132,7 +124,7 @@ def test_a_paused_job_stops():
         assert begun.wait(LONG)
         job.pause()
         assert until(lambda: job.state == "paused")
-        assert stops_within(job, 2.0)
+        assert stops(job)
         assert job.state == "stopped"
         assert not job.paused
 
@@ -153,7 +145,7 @@ def test_a_queued_job_that_was_stopped_never_begins():
 
 
 def test_a_job_that_never_looks_up_does_not_stop():
-    """The planted failure: what `stops_within` must see."""
+    """The planted failure: what `stops` must see."""
     gate, begun = threading.Event(), threading.Event()
 
     def deaf(control):
@@ -163,10 +155,10 @@ def test_a_job_that_never_looks_up_does_not_stop():
     with worker() as made:
         job = made.submit(deaf, label="deaf")
         assert begun.wait(LONG)
-        assert not stops_within(job, 0.3)
+        assert not stops(job, seconds=0.3)
         assert job.state == "stopping"
         gate.set()
-        assert stops_within(job, LONG)
+        assert stops(job)
 
 
 def test_a_paused_job_rests_and_goes_on_where_it_was():
@@ -382,7 +374,7 @@ def test_a_failed_request_is_reported_and_ends_no_job():
         assert until(lambda: reported == [("sample", "no such prompt")])
         assert made.ask("sample", lambda request: "next").result(LONG) == "next"
         assert job.state == "running"
-        assert stops_within(job, 2.0)
+        assert stops(job)
         assert (job.state, job.exception) == ("stopped", None)
 
 
@@ -494,9 +486,9 @@ def test_who_waits_for_its_turn_still_answers_and_stops():
         waiting = second.submit(lambda control: ran.append(1), label="b")
         assert second.ask("sample", lambda request: "here").result(LONG) == "here"
         assert waiting.state == "queued"
-        assert stops_within(waiting, 2.0)
+        assert stops(waiting)
         assert (waiting.state, ran) == ("stopped", [])
-        assert stops_within(running, 2.0)
+        assert stops(running)
 
 
 @pytest.mark.parametrize("round_", range(3))

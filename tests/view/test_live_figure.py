@@ -7,11 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 from plotly.basedatatypes import Undefined
+from support.waits import LONG
 
 from paretokit.view.live_figure import LiveFigure
 from paretokit.view.parts import Library
-
-LONG = 60.0
 
 
 class Page:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.studios import LONG, alert, drawn, journalled, points_on_screen, steps_done, studio_threads, until
+from support.studios import alert, drawn, journalled, points_on_screen, steps_done, studio_threads
 from support.view_checks import tags
+from support.waits import LONG, until
 
 import paretokit as pk
 from paretokit.errors import ConfigError, DataError, NonFiniteError, StoreError, WeightsError
@@ -119,12 +120,12 @@ def test_pause_rests_resume_goes_on_stop_keeps_what_was_learnt(opened):
     controls.pause.click()
     assert until(lambda: steps_done(studio) > rested)
     assert until(lambda: drawn(studio).screen.controls.pause.description == "Pause")
-    began = monotonic()
+    live = studio.session.policies.live.records[-1].step
     controls.stop.click()
     assert until(lambda: job.ended)
-    assert monotonic() - began < 2.0
     assert job.state == "stopped"
     run = job.result()
+    assert len(run.records) <= live + 2  # the step that was under way, and one that may have ended before the click
     assert (run.state["state"], len(run.records) > rested) == ("stopped", True)
     assert run.scores is None
     studio.wait(LONG)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.studios import LONG, alert, drawn, journalled, points_on_screen, steps_done, studio_threads, until
+from support.studios import alert, drawn, journalled, points_on_screen, steps_done, studio_threads
+from support.waits import LONG, until
 
 import paretokit as pk
 from paretokit.decoding.sample import generate

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.studios import LONG, alert, drawn, journalled, steps_done, studio_threads, until
+from support.studios import alert, drawn, journalled, steps_done, studio_threads
 from support.view_checks import tags
+from support.waits import LONG, until
 
 import paretokit as pk
 from paretokit.decoding import search
