@@ -15,6 +15,7 @@ from support.waits import LONG, until
 
 import paretokit as pk
 from paretokit.errors import ConfigError
+from paretokit.experiments.evaluation import WorldEvaluation
 from paretokit.view import cells
 from paretokit.view.parts import close_widgets
 from paretokit.view.session import Session
@@ -32,8 +33,10 @@ def pairs() -> pk.Preferences:
 
 @pytest.fixture(autouse=True)
 def _nothing_measured(monkeypatch) -> None:
-    """The figures before training take seconds, and nothing here needs them."""
+    """Few answers are scored, and none before training: figures take seconds, and nothing here depends on them."""
     monkeypatch.setattr(Session, "begin", lambda session: None)
+    few = WorldEvaluation(name="safety", prompts=2, copies=1, max_new_tokens=8)
+    monkeypatch.setattr("paretokit.view.session.plan", lambda preferences, **options: (preferences, few))
 
 
 @pytest.fixture(autouse=True)
