@@ -21,8 +21,6 @@ echo "output of $call"
 case "$call" in "$FAILING"*) exit 3 ;; esac
 """
 
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -51,7 +49,6 @@ def call(project: Path, *words: str, failing: str = "nothing", stubs: bool = Fal
     return done.returncode, calls.read_text().splitlines(), done.stdout
 
 
-@needs_make
 def test_every_part_of_make_test_runs_and_passes(project):
     status, calls, output = call(project, "make", "test")
     assert (status, calls) == (0, PARTS)
@@ -60,7 +57,6 @@ def test_every_part_of_make_test_runs_and_passes(project):
     assert "FAILED" not in output
 
 
-@needs_make
 @pytest.mark.parametrize("failing", PARTS)
 def test_a_part_that_fails_hides_no_other_and_fails_the_whole(project, failing):
     status, calls, output = call(project, "make", "test", failing=failing)
@@ -70,7 +66,6 @@ def test_a_part_that_fails_hides_no_other_and_fails_the_whole(project, failing):
     assert output.count("passed: ") == len(PARTS) - 1
 
 
-@needs_make
 @pytest.mark.parametrize(
     ("target", "failing", "expected"), [("lint", "ruff check", PARTS[:3]), ("test-matrix", MATRIX[1], MATRIX)]
 )
@@ -87,7 +82,6 @@ def test_ci_runs_both_targets(project, failing):
     assert (status == 0) == (failing == "nothing")
 
 
-@needs_make
 def test_a_target_that_stops_at_the_first_failure_is_seen(project):
     """The planted failure: what the Makefile did before."""
     makefile = project / "Makefile"
