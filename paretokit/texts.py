@@ -1,17 +1,22 @@
-"""Text to token ids and back: the one place that applies chat templates, adds BOS and the end token, and truncates.
+"""Text to token ids and back: the one place that encodes prompts and responses, adds BOS and the end token, and truncates.
 
-Prompt and response are tokenised apart, so that what is scored is what sampling produces. All text is data: a special
-token spelled out inside it ("<|im_end|>") is encoded as plain text, and only the template, BOS and the end token put
-special tokens into a sequence. `tokenizer` is a fast tokenizer of transformers, passed in; this module does not import
-transformers. Imports: the standard library, `errors` and `prompts`.
+For chat, prompt + response are token for token what the chat template renders for the whole conversation, up to the end
+token. After raw text they are the tokens of the text that begins with the prompt and goes on with the response, where a
+token would not reach across the joint: prompt and response are tokenised apart, so that what is scored is what sampling
+produces, and no tokenizer puts a blank between them that is not there. All text is data: a special token spelled out inside
+it ("<|im_end|>") is encoded as plain text, and only the template, BOS and the end token put special tokens into a sequence.
+
+`tokenizer` is a policy's format (`policy.chat`), or a fast tokenizer of transformers, whose template then has its defaults.
+This module does not import transformers. Imports: the standard library, `errors`, `prompts`, `templates` and `turns`.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, ModelError
 from paretokit.prompts import Message, Prompt, as_prompt, as_text, is_chat
+from paretokit.templates import ChatFormat, as_format
+from paretokit.turns import chat_ids, following, inside, plain, puts_blank, turn_of, written
 
 __all__ = [
     "EncodedPair",
@@ -28,8 +33,6 @@ __all__ = [
     "end_tokens",
     "is_chat",
 ]
-
-_PROBE = "ParetokitProbe"
 
 
 class EncodedPair(NamedTuple):
@@ -68,47 +71,70 @@ def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     """Return the prompt's token ids, ready for a response to follow.
 
     Raw text gets in front what the tokenizer itself puts there (BOS, where it does so) and nothing behind. Chat
-    messages go through the template with its generation prompt; a BOS comes from the template or not at all, as the
-    model was trained. Special tokens spelled out in the text are text; the two private-use characters with which
-    transformers marks them (U+F0000, U+F0001) are left out of messages. An empty raw prompt is BOS if the tokenizer has
-    one, else `DataError`. `ModelError` for chat messages and a tokenizer without a chat template.
+    messages go through the template with its generation prompt and its lead-in (`turns.lead_in`), what it writes between
+    that and an answer; a BOS comes from the template or not at all, as the model was trained. Special tokens spelled out in
+    the text are text; the two private-use characters with which transformers marks them (U+F0000, U+F0001) are left out of
+    messages. An empty raw prompt is BOS if the tokenizer has one, else `DataError`. `ModelError` for chat messages and a
+    tokenizer without a chat template, or with one whose prompts are no beginnings of its conversations.
     """
-    prompt = as_prompt(prompt)
+    prompt, chat = as_prompt(prompt), as_format(tokenizer)
     if isinstance(prompt, str):
-        ids = _prefix(tokenizer) + _plain(tokenizer, prompt)
+        tokenizer = chat.tokenizer
+        ids = _prefix(tokenizer) + plain(tokenizer, prompt)
         if not prompt and not ids and tokenizer.bos_token_id is not None:
             ids = (tokenizer.bos_token_id,)
         if not ids:
             raise DataError("prompt: found empty text and a tokenizer without BOS; write a prompt of at least one token.")
         return ids
-    ids = _apply_template(tokenizer, prompt, tokenize=True)
+    ids = chat_ids(chat, prompt)
     if not ids:
         raise DataError("prompt: the chat template turned the messages into nothing; write a prompt with text in it.")
-    return tuple(ids)
+    return ids
 
 
 def encode_response(tokenizer: Any, response: str, *, chat: bool) -> tuple[int, ...]:
     """Return the response's tokens and exactly one end token, `end_token(tokenizer, chat=chat)`.
 
-    The empty response is the end token alone.
+    For chat they are the tokens that the template's conversation has behind the prompt, up to the end token: a template that
+    leaves out blanks around an answer leaves them out here, and one that writes a blank before the end token has it here.
+    `DataError` for an answer that the template writes otherwise, such as one whose thought it takes out. After raw text they
+    are those of a text that follows another: no blank is put in front. An empty response is the end token alone.
     """
-    return (*_plain(tokenizer, as_text(response, place="response")), end_token(tokenizer, chat=chat))
+    text, own = as_text(response, place="response"), as_format(tokenizer)
+    end = end_token(own, chat=chat)
+    if not chat:
+        return (*following(own.tokenizer, text), end)
+    turn, text = turn_of(own), inside(own, text)
+    return (*written(own, text + turn.tail, turn), end) if text else (end,)
 
 
-def begin_response(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Return the tokens of a response that is still being written: as `encode_response`, without an end token."""
-    return _plain(tokenizer, as_text(text, place="response"))
+def begin_response(tokenizer: Any, text: str, *, chat: bool = False) -> tuple[int, ...]:
+    """Return the tokens of a response that is still being written: as `encode_response`, without an end token.
+
+    It may be any beginning, so what the template would make of the whole answer is not looked at, but for blanks in front.
+    """
+    text, own = as_text(text, place="response"), as_format(tokenizer)
+    if not chat:
+        return following(own.tokenizer, text)
+    turn = turn_of(own)
+    text = text.lstrip() if turn.stripped else text
+    return written(own, text, turn) if text else ()
 
 
 def encode_steps(tokenizer: Any, prompt: Prompt, steps: Sequence[str | Sequence[int]]) -> EncodedSteps:
     """Return prompt and steps as token ids, each step tokenised on its own, or taken as the ids that it is given as.
 
-    So a step has the same tokens whatever follows it, and no end token closes a text that may go on. Raises what
-    `encode_prompt` does.
+    So a step has the same tokens whatever follows it, and no end token closes a text that may go on. The first is joined to
+    the prompt as a response is, the others to what stands before them as in one text. Raises what `encode_prompt` does.
     """
-    ids, ends = list(encode_prompt(tokenizer, prompt)), []
+    chat = as_format(tokenizer)
+    ids, ends = list(encode_prompt(chat, prompt)), []
+    start = len(ids)
     for step in steps:
-        ids += begin_response(tokenizer, step) if isinstance(step, str) else map(int, step)
+        if isinstance(step, str):
+            ids += begin_response(chat, step, chat=len(ids) == start and is_chat(prompt))
+        else:
+            ids += map(int, step)
         ends.append(len(ids) - 1)
     return EncodedSteps(tuple(ids), tuple(ends))
 
@@ -117,54 +143,65 @@ def end_token(tokenizer: Any, *, chat: bool) -> int:
     """Return the id of the token that ends a response.
 
     For chat it is the template's end of turn: the first special token that the template renders after an assistant
-    message; text around it, such as a newline, is not part of a response. Where the template renders none, and for raw
+    message; text behind it, such as a newline, is not part of a response. Where the template renders none, and for raw
     text, it is EOS. Raises `ModelError` where there is no EOS either.
     """
+    own = as_format(tokenizer)
     if chat:
-        _require_template(tokenizer)
-        end = _end_of_turn(tokenizer, tokenizer.chat_template)
+        end = turn_of(own).end
         if end is not None:
             return end
-    if tokenizer.eos_token_id is None:
+    if own.tokenizer.eos_token_id is None:
         raise ModelError(
             "tokenizer: found neither an EOS token nor an end of turn in a chat template; set tokenizer.eos_token."
         )
-    return tokenizer.eos_token_id
-
-
-@lru_cache(maxsize=16)
-def _end_of_turn(tokenizer: Any, template: Any) -> int | None:
-    """The first special token that `template`, the tokenizer's own, renders after an assistant message; rendered once."""
-    turn = (Message(role="user", content="Hi"), Message(role="assistant", content=_PROBE))
-    _, found, after = _apply_template(tokenizer, turn, tokenize=False).rpartition(_PROBE)
-    rendered = tokenizer(after if found else "", add_special_tokens=False, split_special_tokens=False)["input_ids"]
-    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return next((token for token in rendered if token in special), None)
+    return own.tokenizer.eos_token_id
 
 
 def end_tokens(tokenizer: Any) -> frozenset[int]:
-    """Return every id that ends a generation: EOS and, where there is a chat template, its end of turn."""
-    ends = {end_token(tokenizer, chat=tokenizer.chat_template is not None), tokenizer.eos_token_id}
-    return frozenset(ends - {None})
+    """Return every id that ends a generation: EOS, the end of turn of a chat template, and `ChatFormat.ends`, which a policy
+    has from its model's generation_config."""
+    own = as_format(tokenizer)
+    if own.ends and own.tokenizer.chat_template is None and own.tokenizer.eos_token_id is None:
+        return own.ends
+    ends = {end_token(own, chat=own.tokenizer.chat_template is not None), own.tokenizer.eos_token_id}
+    return frozenset(ends - {None}) | own.ends
 
 
-def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Return the text of response ids without end and special tokens, its spaces untouched."""
-    ends = end_tokens(tokenizer)
+def decode(tokenizer: Any, ids: Sequence[int], *, chat: bool = False) -> str:
+    """Return the text of response ids without end and special tokens, its spaces untouched.
+
+    `chat`: the response answers chat messages; what the template itself writes around an answer is then left out.
+    """
+    own = as_format(tokenizer)
+    ends = end_tokens(own)
     kept = [int(token) for token in ids if int(token) not in ends]
-    return tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    turn = turn_of(own) if chat else None
+    alone = turn is not None and turn.alone
+    before = () if alone or not kept or not puts_blank(own.tokenizer) else plain(own.tokenizer, "a")
+    skipped = len(_decoded(own.tokenizer, before)) if before else 0
+    text = _decoded(own.tokenizer, (*before, *kept))[skipped:]  # else the decoder drops the blank of the first token
+    if turn is None:
+        return text
+    ended = len(ids) > 0 and int(ids[-1]) in ends
+    text = text.removeprefix(turn.joint)
+    return text.removesuffix(turn.tail) if ended else text
 
 
-def continued(tokenizer: Any, begun: str, ids: Sequence[int]) -> str:
+def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    return tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def continued(tokenizer: Any, begun: str, ids: Sequence[int], *, chat: bool = False) -> str:
     """Return the text of a response that began with the text `begun` and went on with the tokens `ids`.
 
     It begins with `begun`, character by character. What follows is read after the tokens of `begun`, since some tokenizers
     leave out the blank of a text's first token.
     """
     if not begun:
-        return decode(tokenizer, ids)
-    before = begin_response(tokenizer, begun)
-    return begun + decode(tokenizer, (*before, *ids))[len(decode(tokenizer, before)) :]
+        return decode(tokenizer, ids, chat=chat)
+    before = begin_response(tokenizer, begun, chat=chat)
+    return begun + decode(tokenizer, (*before, *ids), chat=chat)[len(decode(tokenizer, before, chat=chat)) :]
 
 
 def encode_pair(tokenizer: Any, prompt: Prompt, response_a: str, response_b: str, *, max_length: int) -> EncodedPair:
@@ -180,11 +217,11 @@ def encode_pair(tokenizer: Any, prompt: Prompt, response_a: str, response_b: str
     """
     if max_length < 2:
         raise ConfigError(f"max_length: found {max_length}, expected at least 2 (a prompt and a response token).")
-    prompt = as_prompt(prompt)
-    full = encode_prompt(tokenizer, prompt)
-    a, b = (encode_response(tokenizer, response, chat=is_chat(prompt)) for response in (response_a, response_b))
+    prompt, chat = as_prompt(prompt), as_format(tokenizer)
+    full = encode_prompt(chat, prompt)
+    a, b = (encode_response(chat, response, chat=is_chat(prompt)) for response in (response_a, response_b))
     budget = max(max_length - max(len(a), len(b)), min(len(full), max_length // 2))
-    kept, dropped = (full, 0) if len(full) <= budget else _shorten(tokenizer, prompt, budget=budget)
+    kept, dropped = (full, 0) if len(full) <= budget else _shorten(chat, prompt, budget=budget)
     room = max_length - len(kept)
     if room < 1:
         raise DataError(
@@ -202,26 +239,26 @@ def encode_pair(tokenizer: Any, prompt: Prompt, response_a: str, response_b: str
     )
 
 
-def _shorten(tokenizer: Any, prompt: str | tuple[Message, ...], *, budget: int) -> tuple[tuple[int, ...], int]:
+def _shorten(chat: ChatFormat, prompt: str | tuple[Message, ...], *, budget: int) -> tuple[tuple[int, ...], int]:
     """Return the prompt's ids within the budget, if it can be done, and the number of dropped messages."""
     if isinstance(prompt, str):
-        prefix, text = _prefix(tokenizer), _plain(tokenizer, prompt)
+        prefix, text = _prefix(chat.tokenizer), plain(chat.tokenizer, prompt)
         return prefix + text[len(text) - max(0, budget - len(prefix)) :], 0
     start = 1 if prompt[0]["role"] == "system" else 0
     head, turns = prompt[:start], prompt[start:]
-    ids = encode_prompt(tokenizer, prompt)
+    ids = encode_prompt(chat, prompt)
     while len(ids) > budget and len(turns) > 1:
-        following = (index for index, turn in enumerate(turns) if index and turn["role"] == "user")
-        turns = turns[next(following) :]
-        ids = encode_prompt(tokenizer, head + turns)
+        later = (index for index, turn in enumerate(turns) if index and turn["role"] == "user")
+        turns = turns[next(later) :]
+        ids = encode_prompt(chat, head + turns)
     if len(ids) > budget:
-        ids = _cut_left(tokenizer, head, prompt[-1]["content"], ids, budget=budget)
+        ids = _cut_left(chat, head, prompt[-1]["content"], ids, budget=budget)
     return ids, len(prompt) - len(head) - len(turns)
 
 
-def _cut_left(tokenizer: Any, head: tuple[Message, ...], content: str, ids: tuple[int, ...], *, budget: int) -> tuple[int, ...]:
+def _cut_left(chat: ChatFormat, head: tuple[Message, ...], content: str, ids: tuple[int, ...], *, budget: int) -> tuple[int, ...]:
     """Return the ids with as much of the end of `content` as fits; with none of it where even that is too long."""
-    encoding = tokenizer(
+    encoding = chat.tokenizer(
         content, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
     )
     starts = [start for start, _ in encoding["offset_mapping"]]
@@ -229,13 +266,8 @@ def _cut_left(tokenizer: Any, head: tuple[Message, ...], content: str, ids: tupl
     while len(ids) > budget and cut < len(starts):
         cut = min(len(starts), cut + len(ids) - budget)
         rest = content[starts[cut] :] if cut < len(starts) else ""
-        ids = encode_prompt(tokenizer, (*head, Message(role="user", content=rest)))
+        ids = encode_prompt(chat, (*head, Message(role="user", content=rest)))
     return ids
-
-
-def _plain(tokenizer: Any, text: str) -> tuple[int, ...]:
-    encoding = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return tuple(encoding["input_ids"])
 
 
 def _prefix(tokenizer: Any) -> tuple[int, ...]:
@@ -245,33 +277,3 @@ def _prefix(tokenizer: Any) -> tuple[int, ...]:
     start = next(start for start in range(len(framed)) if framed[start : start + len(text)] == text)
     return tuple(framed[:start])
 
-
-def _require_template(tokenizer: Any) -> None:
-    if tokenizer.chat_template is None:
-        raise ModelError(
-            "tokenizer: found chat messages and a tokenizer without a chat template; "
-            "use raw text prompts, or set tokenizer.chat_template."
-        )
-
-
-def _apply_template(tokenizer: Any, messages: tuple[Message, ...], *, tokenize: bool) -> Any:
-    """Return the rendered ids with the generation prompt, or the rendered text without it.
-
-    `sanitize_control_tokens` has special tokens inside the messages encoded as text.
-    """
-    _require_template(tokenizer)
-    options = {"sanitize_control_tokens": True} if tokenize else {}
-    try:
-        return tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tokenize=tokenize,
-            add_generation_prompt=tokenize,
-            return_dict=False,
-            **options,
-        )
-    except Exception as error:  # a template raises what it likes: jinja2's errors, TypeError, ...
-        roles = ", ".join(message["role"] for message in messages)
-        raise DataError(
-            f"prompt: the chat template refused messages with roles {roles}: {' '.join(str(error).split())}; "
-            "change the messages to what the model was trained on."
-        ) from error
