@@ -21,7 +21,7 @@ import jinja2.nodes
 
 from paretokit.errors import ConfigError, ModelError, suggestion
 
-__all__ = ["ChatFormat", "as_format", "chat_format", "exported", "today", "variables"]
+__all__ = ["ChatFormat", "as_format", "chat_format", "own_template", "today", "variables", "with_lead_in"]
 
 _CLOCK = "strftime_now"
 # what transformers passes to every template, or defines in every one
@@ -88,13 +88,26 @@ class ChatFormat:
         made = chat_format(self.tokenizer, options=data["options"], date=data["date"], ends=self.ends)
         return replace(made, by_clock=bool(data["by_clock"]), date=data["date"] or self.date)
 
+    def changed(self, *, options: Mapping[str, Any] | None, date: str | None) -> "ChatFormat":
+        """Return the format with what is given set anew, checked as `chat_format` does; None leaves it as it is."""
+        made = self
+        if options is not None:
+            made = replace(made, options=chat_format(self.tokenizer, options=options).options)
+        if date is not None:
+            made = replace(made, date=chat_format(self.tokenizer, date=date).date, by_clock=False)
+        return made
+
     def on(self, date: str) -> "ChatFormat":
         """Return the format with another date, as it was or would have been loaded on that day."""
         return replace(self, date=_checked_date(date))
 
 
 def chat_format(
-    tokenizer: Any, *, options: Mapping[str, Any] | None = None, date: str | None = None, ends: Sequence[int] | frozenset[int] = ()
+    tokenizer: Any,
+    *,
+    options: Mapping[str, Any] | None = None,
+    date: str | None = None,
+    ends: Sequence[int] | frozenset[int] = (),
 ) -> ChatFormat:
     """Return the format of a tokenizer's chats, checked.
 
@@ -148,11 +161,8 @@ def variables(template: str) -> frozenset[str]:
     return _undeclared(template) - set(_TAKEN) - set(_environment().globals) - {"raise_exception"}
 
 
-def exported(chat: ChatFormat, *, lead_in: str) -> Any:
-    """Return the chat template for a folder of plain transformers: options, date and lead-in stand in its text.
-
-    A generation prompt then ends with `lead_in`. The variables are defaults: who renders it may still pass them.
-    """
+def with_lead_in(chat: ChatFormat, lead_in: str) -> Any:
+    """Return the chat template (or several by name) with options and date in its text, and `lead_in` behind its prompts."""
     text = chat.template
     if text is None:
         return None
@@ -222,7 +232,7 @@ class _Generation(jinja2.ext.Extension):
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(extensions=[_Generation, jinja2.ext.loopcontrols])  # noqa: S701 (it parses, and renders nothing)
+    return jinja2.Environment(extensions=[_Generation, jinja2.ext.loopcontrols])
 
 
 def _check_options(options: Any, tokenizer: Any) -> None:

@@ -256,7 +256,9 @@ def _shorten(chat: ChatFormat, prompt: str | tuple[Message, ...], *, budget: int
     return ids, len(prompt) - len(head) - len(turns)
 
 
-def _cut_left(chat: ChatFormat, head: tuple[Message, ...], content: str, ids: tuple[int, ...], *, budget: int) -> tuple[int, ...]:
+def _cut_left(
+    chat: ChatFormat, head: tuple[Message, ...], content: str, ids: tuple[int, ...], *, budget: int
+) -> tuple[int, ...]:
     """Return the ids with as much of the end of `content` as fits; with none of it where even that is too long."""
     encoding = chat.tokenizer(
         content, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
@@ -276,4 +278,3 @@ def _prefix(tokenizer: Any) -> tuple[int, ...]:
     framed = tokenizer("a", add_special_tokens=True)["input_ids"]
     start = next(start for start in range(len(framed)) if framed[start : start + len(text)] == text)
     return tuple(framed[:start])
-

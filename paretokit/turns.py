@@ -11,9 +11,22 @@ from typing import Any, NamedTuple
 
 from paretokit.errors import DataError, ModelError
 from paretokit.prompts import Message, describe
-from paretokit.templates import ChatFormat
+from paretokit.templates import ChatFormat, with_lead_in
 
-__all__ = ["Turn", "chat_ids", "inside", "lead_in", "plain", "require_template", "turn_of", "written"]
+__all__ = [
+    "Turn",
+    "chat_ids",
+    "exported",
+    "following",
+    "inside",
+    "joint",
+    "lead_in",
+    "plain",
+    "puts_blank",
+    "require_template",
+    "turn_of",
+    "written",
+]
 
 _PROBE = "ParetokitProbe"
 _QUESTION = "ParetokitQuestion"
@@ -59,7 +72,9 @@ def _turn(chat: ChatFormat, template: str) -> Turn:
             made = turn._replace(joint=before[len(before) - length :], alone=alone)
             if all(_joins(chat, made, answer) for answer in _ANSWERS):
                 return made
-    return turn._replace(problem="the tokens of a conversation cannot be divided into those of the prompt and those of the answer")
+    return turn._replace(
+        problem="the tokens of a conversation cannot be divided into those of the prompt and those of the answer"
+    )
 
 
 def _joins(chat: ChatFormat, turn: Turn, answer: str) -> bool:
@@ -131,13 +146,37 @@ def lead_in(chat: ChatFormat, messages: tuple[Message, ...] | None = None) -> st
         same = next((i for i, (a, b) in enumerate(zip(prompt, before, strict=False)) if a != b), len(before))
         raise _unfit(
             chat,
-            f"the prompt is no beginning of the conversation: it ends in {prompt[max(0, same - 20):]!r}, where a conversation "
-            f"with an answer has {(before[max(0, same - 20):] + '(answer)')!r}, so that an answer would be read where the model "
+            f"the prompt is no beginning of the conversation: it ends in {prompt[max(0, same - 20) :]!r}, where a conversation "
+            f"with an answer has {(before[max(0, same - 20) :] + '(answer)')!r}, so that an answer would be read where the model "
             "has seen none",
         )
     if not before.endswith(turn.joint) or (turn.end is not None and not after.startswith(turn.tail)):
         raise _unfit(chat, "it writes another beginning or end of the answer for these messages than for others")
     return before[len(prompt) :]
+
+
+def joint(chat: ChatFormat) -> tuple[str, bool] | None:
+    """Return how the tokens of an answer join those of a chat prompt; equal for formats that join them alike."""
+    if chat.tokenizer.chat_template is None:
+        return None
+    turn = turn_of(chat)
+    return turn.joint, turn.alone
+
+
+def exported(chat: ChatFormat) -> Any:
+    """Return the chat template for a folder of plain transformers, None where there is none.
+
+    Options, date and lead-in stand in its text, so that its prompts are those that `chat` makes. Options are defaults: who
+    renders it may still pass them. The lead-in is that of a plain question; a template with which no answer can be written
+    has none.
+    """
+    if chat.tokenizer.chat_template is None:
+        return None
+    try:
+        lead = lead_in(chat)
+    except (DataError, ModelError):
+        return with_lead_in(chat, "")
+    return with_lead_in(chat, lead.removesuffix(turn_of(chat).joint))
 
 
 def inside(chat: ChatFormat, response: str) -> str:
@@ -159,7 +198,7 @@ def inside(chat: ChatFormat, response: str) -> str:
         return found
     raise DataError(
         f"response: the chat template does not write {describe(response)} as it stands, but "
-        f"{describe(whole[_common(whole, turn.before):])}; a thought, for example, is taken out or moved. Pass the answer "
+        f"{describe(whole[_common(whole, turn.before) :])}; a thought, for example, is taken out or moved. Pass the answer "
         "without it, or pass prompts as raw text."
     )
 

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         policy.compute = compute_of(config)
         pairs, evaluation = plan(preferences, heldout=options.heldout, max_length=config.max_length)
         config = counted(config, pairs, policy.heads)
-    console.print(str(preferences.report(policy.tokenizer, length_limit(policy, config.max_length))), markup=False)
+    console.print(str(preferences.report(policy.chat, length_limit(policy, config.max_length))), markup=False)
     with console.status("estimating"):
         reading = how_read(policy, pairs, config=config)
         memory = memory_estimate(policy, pairs, config=config)

@@ -12,7 +12,7 @@ from paretokit.errors import ConfigError, DataError, WeightsError
 from paretokit.maths.simplex import Weights
 from paretokit.models.policy import Policy
 from paretokit.models.soups import LogitMixture, Soup
-from paretokit.texts import Prompt, begin_response, encode_prompt
+from paretokit.texts import Prompt, begin_response, encode_prompt, is_chat
 
 __all__ = ["check_begun", "check_options", "check_prompts", "copy_numbers", "encode", "resolve_mixtures"]
 
@@ -114,7 +114,7 @@ def encode(
     """
     encoded = []
     for index, (prompt, start) in enumerate(zip(prompts, begun or [""] * len(prompts), strict=True)):
-        ids = encode_prompt(policy.tokenizer, prompt) + begin_response(policy.tokenizer, start)
+        ids = encode_prompt(policy.chat, prompt) + begin_response(policy.chat, start, chat=is_chat(prompt))
         if len(ids) + max_new_tokens > policy.context_length:
             what = f"prompt {index} and what is begun have" if start else f"prompt {index} has"
             raise DataError(

@@ -7,7 +7,6 @@ there without being read again. Imports: torch, `draw`, `models.prefix`, `errors
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from paretokit.decoding.stops import Stop, find_stop
 from paretokit.errors import NonFiniteError
 from paretokit.models.prefix import Prefix
 from paretokit.shapes import Float, Tensor
+from paretokit.templates import ChatFormat
 from paretokit.texts import decode
 
 __all__ = ["Sampling", "Step", "expand"]
@@ -25,7 +25,7 @@ __all__ = ["Sampling", "Step", "expand"]
 class Sampling:
     """How tokens are chosen, and what ends a step."""
 
-    tokenizer: Any
+    format: ChatFormat  # of the policy
     ends: frozenset[int]  # tokens that end a response
     boundary: Callable[[str], int | None]  # the text of a step so far -> where its end is, or None
     temperature: float
@@ -43,6 +43,7 @@ class Step:
     response: tuple[int, ...]  # the part of `prefix` that is the response
     number: int  # of the candidate: which stream of random numbers it draws from
     room: int  # tokens it may have at most
+    chat: bool  # the response answers chat messages
     token_ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     text: str = ""  # of the whole response, this step included
@@ -71,7 +72,7 @@ def expand(
     uniform = torch.stack([uniforms(step.prefix, copy=step.number, seed=sampling.seed, count=count) for step in steps]).to(
         device
     )
-    before = [decode(sampling.tokenizer, step.response) for step in steps]
+    before = [decode(sampling.format, step.response, chat=step.chat) for step in steps]
     after = logits
     for place in range(count + 1):  # once more than there are tokens, to see that all are done
         grown = [not step.done for step in steps]
@@ -105,7 +106,7 @@ def _add(step: Step, token: int, logp: float, before: str, sampling: Sampling) -
     step.token_ids.append(token)
     step.logps.append(logp)
     step.ended = token in sampling.ends
-    step.text = decode(sampling.tokenizer, (*step.response, *step.token_ids))
+    step.text = decode(sampling.format, (*step.response, *step.token_ids), chat=step.chat)
     if sampling.stop_strings and not step.ended:
         longest = max(map(len, sampling.stop_strings))  # it may have begun in the step before
         step.stopped = find_stop(step.text, sampling.stop_strings, start=max(0, len(before) - longest + 1))

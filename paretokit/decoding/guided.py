@@ -169,13 +169,13 @@ def iter_guided(
     for name, count in limits._asdict().items():
         if count < 1:
             raise ConfigError(f"guided_generate: {name} is {count}; expected at least 1.")
-    guide = guide_of(reward_model, policy.tokenizer)
+    guide = guide_of(reward_model, policy.chat)
     chosen = rule(combine, guide.objectives, least=least)
     at = _schedule(weights, partial(resolve, objectives=guide.objectives), place="guided_generate: weights")
     at(1)
     sampling = Sampling(
-        tokenizer=policy.tokenizer,
-        ends=end_tokens(policy.tokenizer),
+        format=policy.chat,
+        ends=end_tokens(policy.chat),
         boundary=(by_sentence() if steps is None else as_splitter(steps)).end,
         temperature=temperature,
         top_k=top_k,

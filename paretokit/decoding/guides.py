@@ -11,7 +11,9 @@ import torch
 
 from paretokit.errors import ConfigError, NonFiniteError
 from paretokit.shapes import Float64, Int, Tensor
-from paretokit.texts import Prompt, begin_response, encode_prompt
+from paretokit.templates import ChatFormat, as_format
+from paretokit.texts import Prompt, begin_response, encode_prompt, is_chat
+from paretokit.turns import joint
 
 __all__ = ["Guide", "NewStep", "Reading", "Scorer", "guide_of"]
 
@@ -24,6 +26,11 @@ class NewStep(NamedTuple):
     step: str  # the text of the step
     text: str  # of the whole response, this step included
     token_ids: tuple[int, ...]  # of the step, by the policy's tokenizer, without an end token
+
+    @property
+    def first(self) -> bool:
+        """Whether nothing of the response stands before it."""
+        return len(self.text) == len(self.step)
 
 
 @runtime_checkable
@@ -51,10 +58,11 @@ class Guide(Protocol):
         ...
 
 
-def guide_of(reward_model: Any, tokenizer: Any, *, place: str = "reward_model") -> Guide:
+def guide_of(reward_model: Any, chat: ChatFormat, *, place: str = "reward_model") -> Guide:
     """Return the guide that a reward model is, or a mapping of scorers by objective.
 
-    A reward model reads the very tokens that a policy with the same `tokenizer` has sampled, else its own of the same text.
+    A reward model reads the very tokens that a policy has sampled where its tokenizer, and the way in which answers join
+    its chat prompts, are those of the policy's format `chat`; else its own of the same text.
     Raises `ConfigError`, whose message begins with `place`, for anything else.
     """
     if isinstance(reward_model, Mapping):
@@ -69,7 +77,8 @@ def guide_of(reward_model: Any, tokenizer: Any, *, place: str = "reward_model") 
             f"{place}: found {type(reward_model).__name__}, expected a reward model, or scorers by objective. "
             "Train one with train_reward_model, or load one with load_reward_model."
         )
-    return _ModelGuide(reward_model, same=_alike(reward_model.tokenizer, tokenizer))
+    own = as_format(getattr(reward_model, "chat", reward_model.tokenizer))
+    return _ModelGuide(reward_model, own, same=_alike(own.tokenizer, chat.tokenizer) and joint(own) == joint(chat))
 
 
 def _alike(first: Any, second: Any) -> bool:
@@ -83,29 +92,34 @@ def _alike(first: Any, second: Any) -> bool:
 class _ModelGuide:
     """A reward model that keeps a cache of its own and reads each new step alone."""
 
-    def __init__(self, model: Any, *, same: bool) -> None:
+    def __init__(self, model: Any, chat: ChatFormat, *, same: bool) -> None:
         self.model = model
+        self.chat = chat
         self.objectives: tuple[str, ...] = tuple(model.objectives)
         self.source: str = model.source
         self.same = same
 
     def start(self, prompts: Sequence[Prompt]) -> "_ModelReading":
-        ids = [encode_prompt(self.model.tokenizer, prompt) for prompt in prompts]
-        return _ModelReading(self.model.start(ids), self)
+        ids = [encode_prompt(self.chat, prompt) for prompt in prompts]
+        return _ModelReading(self.model.start(ids), self, [is_chat(prompt) for prompt in prompts])
 
 
 class _ModelReading:
-    def __init__(self, reading: Any, guide: _ModelGuide) -> None:
+    def __init__(self, reading: Any, guide: _ModelGuide, chats: list[bool]) -> None:
         self.reading = reading
         self.guide = guide
+        self.chats = chats  # of each row: whether its text answers chat messages
 
     def read(self, steps: Sequence[NewStep]) -> Float64[Tensor, "R m"]:
-        tokenizer = self.guide.model.tokenizer
-        blocks = [step.token_ids if self.guide.same else begin_response(tokenizer, step.step) for step in steps]
+        blocks = [
+            step.token_ids if self.guide.same else begin_response(self.guide.chat, step.step, chat=chat and step.first)
+            for step, chat in zip(steps, self.chats, strict=True)
+        ]
         return _finite(self.reading.read(blocks).double().cpu(), self.guide)
 
     def select(self, rows: Int[Tensor, " r"]) -> None:
         self.reading.select(rows)
+        self.chats = [self.chats[row] for row in rows.tolist()]
 
 
 class _ScorerGuide:

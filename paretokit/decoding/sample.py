@@ -23,7 +23,8 @@ from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
 from paretokit.models.prefix import pad_left
 from paretokit.models.soups import LogitMixture, Soup, Together
-from paretokit.texts import Prompt, continued, end_tokens
+from paretokit.templates import ChatFormat
+from paretokit.texts import Prompt, continued, end_tokens, is_chat
 
 __all__ = ["Generation", "generate"]
 
@@ -56,6 +57,7 @@ class _Row:
     prompt_ids: tuple[int, ...]  # what is read before the first draw: the prompt and what was begun
     copy: int
     weights: tuple[float, ...]
+    chat: bool  # the response answers chat messages
     begun: str = ""
     token_ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
@@ -72,7 +74,7 @@ class _Options:
     seed: int
     ends: frozenset[int]
     stop: Callable[[], bool]
-    tokenizer: Any
+    format: ChatFormat
     stop_strings: tuple[str, ...]
 
 
@@ -141,12 +143,16 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         seed=seed,
-        ends=end_tokens(policy.tokenizer),
+        ends=end_tokens(policy.chat),
         stop=stop or (lambda: False),
-        tokenizer=policy.tokenizer,
+        format=policy.chat,
         stop_strings=check_stop_strings(stop_strings, place="generate"),
     )
-    rows = [_Row(index, ids, copy, mixtures[index], starts[index]) for index, ids in enumerate(encoded) for copy in numbers]
+    rows = [
+        _Row(index, ids, copy, mixtures[index], is_chat(prompts[index]), starts[index])
+        for index, ids in enumerate(encoded)
+        for copy in numbers
+    ]
     by_length = sorted(rows, key=lambda row: (len(row.prompt_ids), row.prompt_ids))  # stable; equal prompts stand together
     for group in _groups(by_length, together=not isinstance(policy, Soup)):
         batches = [group[start : start + batch_size] for start in range(0, len(group), batch_size)]
@@ -172,7 +178,7 @@ def _groups(rows: list[_Row], *, together: bool) -> list[list[_Row]]:
 def _finish(policy: Policy | Soup | LogitMixture, prompt: Prompt, row: _Row) -> Generation:
     return Generation(
         prompt=prompt,
-        text=continued(policy.tokenizer, row.begun, row.token_ids)[: None if row.stopped is None else row.stopped.at],
+        text=continued(policy.chat, row.begun, row.token_ids, chat=row.chat)[: None if row.stopped is None else row.stopped.at],
         token_ids=tuple(row.token_ids),
         ended=row.ended,
         copy=row.copy,
@@ -260,6 +266,6 @@ def _append(rows: list[_Row], tokens: list[int], logps: list[float], options: _O
         row.logps.append(logp)
         row.ended = token in options.ends
         if options.stop_strings and not row.ended:
-            text = continued(options.tokenizer, row.begun, row.token_ids)
+            text = continued(options.format, row.begun, row.token_ids, chat=row.chat)
             row.stopped = find_stop(text, options.stop_strings, start=len(row.begun))
             row.ended = row.stopped is not None

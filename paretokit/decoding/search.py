@@ -20,7 +20,7 @@ from paretokit.maths.selection import Rule, best
 from paretokit.models.prefix import Prefix
 from paretokit.models.sharing import Sharing
 from paretokit.shapes import Float, Tensor
-from paretokit.texts import Prompt, begin_response, decode
+from paretokit.texts import Prompt, begin_response, decode, is_chat
 
 __all__ = ["Limits", "Search"]
 
@@ -141,13 +141,14 @@ class Search:
 
     def _new(self, step: Step) -> NewStep:
         """What the guide reads of a step: without an end token, and of a text that a stop string cut its own tokens."""
-        ids = step.token_ids if step.stopped is None else begin_response(self.sampling.tokenizer, step.added)
+        first = step.chat and not step.response
+        ids = step.token_ids if step.stopped is None else begin_response(self.sampling.format, step.added, chat=first)
         return NewStep(step.added, step.text, tuple(token for token in ids if token not in self.sampling.ends))
 
     def _step(self, parent: _Line, number: int) -> Step:
         prefix = (*self._tasks[parent.task].prompt_ids, *parent.token_ids)
         room = min(self.limits.max_step_tokens, self.limits.max_new_tokens - len(parent.token_ids))
-        return Step(prefix, parent.token_ids, number, room)
+        return Step(prefix, parent.token_ids, number, room, chat=is_chat(self._tasks[parent.task].prompt))
 
     def _choose(
         self,
@@ -216,7 +217,8 @@ class Search:
     def _generation(self, number: int, task: _Task) -> GuidedGeneration:
         line = task.lines[0]
         steps = path(task.tree, line.node)
-        text = decode(self.sampling.tokenizer, line.token_ids)[: None if line.stopped is None else line.stopped.at]
+        text = decode(self.sampling.format, line.token_ids, chat=is_chat(task.prompt))
+        text = text[: None if line.stopped is None else line.stopped.at]
         return GuidedGeneration(
             prompt=task.prompt,
             text=text,

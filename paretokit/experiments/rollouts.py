@@ -20,6 +20,8 @@ from paretokit.models.base import weights_hash
 from paretokit.models.policy import Policy
 from paretokit.models.soups import LogitMixture, Soup
 from paretokit.prompts import Prompt, describe
+from paretokit.templates import ChatFormat, own_template
+from paretokit.texts import end_tokens
 
 __all__ = ["PolicySampler", "Rollout", "RolloutBook", "Sampler", "Start", "Stopped"]
 
@@ -69,7 +71,7 @@ class PolicySampler:
         options: list[Any] = [list(mixture), self.max_new_tokens, self.temperature]
         if self.top_k or self.top_p < 1 or self.stop_strings:  # at their defaults keys are those of before
             options.append([self.top_k, self.top_p, list(self.stop_strings)])
-        return content_key(_identity(self.policy), _tokenizer_hash(self.policy.tokenizer), options)
+        return content_key(_identity(self.policy), _format_hash(self.policy.chat), options)
 
     def check(self, starts: Sequence[Start]) -> None:
         """Raise `DataError` where a prompt and what is begun leave no room, and `ConfigError` for unfit weights."""
@@ -179,6 +181,10 @@ def _identity(policy: Any) -> Any:
     return [policy.base_hash, trained, scale, list(policy.heads), str(policy.model.dtype)]
 
 
-def _tokenizer_hash(tokenizer: Any) -> str:
-    parts = [tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template, tokenizer.bos_token, tokenizer.eos_token]
+def _format_hash(chat: ChatFormat) -> str:
+    tokenizer = chat.tokenizer
+    template = tokenizer.chat_template if chat.template == own_template(tokenizer) else chat.template
+    parts = [tokenizer.backend_tokenizer.to_str(), template, tokenizer.bos_token, tokenizer.eos_token]
+    further = sorted(chat.ends - end_tokens(ChatFormat(tokenizer)))  # left out where there are none, as in earlier caches
+    parts += [further] if further else []
     return sha256(json.dumps(parts).encode()).hexdigest()

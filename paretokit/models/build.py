@@ -1,6 +1,7 @@
 """From a folder to a policy: read the model strictly, put it on its device, and mark what may be trained."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from paretokit.models.heads import Heads
 from paretokit.models.policy import Policy
 from paretokit.models.projection import own_head, projection
 from paretokit.models.quiet import quiet
+from paretokit.templates import chat_format, today
 
 __all__ = ["assemble", "pick_device", "pick_dtype", "read_model", "read_tokenizer"]
 
@@ -133,9 +135,12 @@ def assemble(
     heads: Sequence[str] | None = None,
     head_rank: int | None = 16,
     seed: int,
+    chat_options: Mapping[str, Any] | None = None,
+    date: str | None = None,
 ) -> Policy:
     """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable, and a head
-    for each of `heads`."""
+    for each of `heads`. `chat_options` and `date` are those of `load_policy`."""
+    chat = chat_format(tokenizer, options=chat_options, date=date)
     base = Base(name, read, description=description or name)
     model = read().eval().requires_grad_(adapter == "full")
     rows = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]
@@ -150,7 +155,14 @@ def assemble(
     if kind == "lora":
         config = adapter if isinstance(adapter, LoraConfig) else lora.default_config()
         model = lora.attach(model, config, dtype=trained, generator=torch.Generator().manual_seed(seed))
-    return Policy(model, tokenizer, base=base, source=source or name, adapter=kind, heads=bank)
+    pinned = replace(chat, date=date or today(), by_clock=date is None, ends=_ends(model))
+    return Policy(model, tokenizer, chat=pinned, base=base, source=source or name, adapter=kind, heads=bank)
+
+
+def _ends(model: Any) -> frozenset[int]:
+    """The ids at which the model's own generation_config says that a text ends."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return frozenset() if found is None else frozenset(found if isinstance(found, (list, tuple)) else [found])
 
 
 def _heads(

@@ -4,9 +4,9 @@ transformers and peft are imported inside the function, after the model was foun
 at once instead of after the seconds that these imports take.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import paretokit.models.policy
     import paretokit.models.rewards
+    from paretokit.templates import ChatFormat
 
 __all__ = ["load_policy", "load_reward_model"]
 
@@ -32,6 +33,8 @@ def load_policy(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     seed: int = 0,
+    chat_options: Mapping[str, Any] | None = None,
+    date: str | None = None,
 ) -> "paretokit.models.policy.Policy":
     """Return the policy called `name`, ready to be trained, scored or decoded.
 
@@ -47,6 +50,11 @@ def load_policy(
     `device="auto"`: the GPU if CUDA has one. `dtype` is that of the base: `"auto"` is float32, but bfloat16 for a
     frozen base on a GPU. Trainable weights are float32 always (float64 if the base is).
 
+    `chat_options` sets variables that the chat template reads, such as `{"reasoning_effort": "low"}`; where it knows
+    `enable_thinking`, that is False unless it stands there. `date`, "2026-11-30", is what a template that prints today's date
+    prints: without it that of today, which then stays as it is. Both are saved with the policy, with its runs and in an
+    exported folder, and a saved policy brings its own; what is passed replaces it.
+
     Raises `ModelError` for a model that is missing, damaged or unfit, `ConfigError` for an option out of range.
 
     >>> policy = load_policy("tiny")
@@ -59,7 +67,11 @@ def load_policy(
 
     build.check_choices(adapter=adapter, attention=attention, heads=heads, head_rank=head_rank)
     if folder is not None and (folder / saving.POLICY_FILE).exists():
-        return _load_saved(folder, source=source, adapter=adapter, heads=heads, attention=attention, device=device, dtype=dtype)
+        policy = _load_saved(
+            folder, source=source, adapter=adapter, heads=heads, attention=attention, device=device, dtype=dtype
+        )
+        policy.chat = policy.chat.changed(options=chat_options, date=date)
+        return policy
     description = None
     if folder is None:
         folder, description = smollm2.folder(), smollm2.DESCRIPTION
@@ -76,6 +88,8 @@ def load_policy(
         heads=heads,
         head_rank=head_rank,
         seed=seed,
+        chat_options=chat_options,
+        date=date,
     )
 
 
@@ -160,4 +174,16 @@ def _load_saved(
             f"{checked.base_hash[:12]}, expected {saved.base_hash[:12]}). Bring the original base back."
         )
     policy.source = source
+    policy.chat = _restored(policy.chat, saved.chat, source=source)
     return build.restore(policy, folder=folder, saved=saved)
+
+
+def _restored(chat: "ChatFormat", saved: Mapping[str, Any] | None, *, source: str) -> "ChatFormat":
+    """The chat format that was saved; `ModelError` where the base's template no longer fits it, or it is damaged."""
+    try:
+        return chat.restored(saved)
+    except (ConfigError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"policy {source!r}: its chat options do not fit the chat template of its base ({error}). Bring the original "
+            "base back, or save the policy again."
+        ) from error

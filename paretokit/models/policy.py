@@ -26,6 +26,7 @@ from paretokit.models.reading import Reader, Score
 from paretokit.models.sharing import Sharing, probe
 from paretokit.rows import Rows
 from paretokit.shapes import Float, Float64, Int, Tensor
+from paretokit.templates import ChatFormat
 from paretokit.texts import Prompt, encode_prompt, encode_response, is_chat
 
 __all__ = ["Policy"]
@@ -39,6 +40,7 @@ class Policy:
         model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        chat: ChatFormat | None = None,
         base: Base,
         source: str,
         adapter: str,
@@ -46,7 +48,7 @@ class Policy:
         at_base: bool = True,
     ) -> None:
         self.model = model.eval()
-        self.tokenizer = tokenizer
+        self.chat = ChatFormat(tokenizer) if chat is None else chat  # how texts become ids; `texts` takes it
         self.base = base
         self.source = source
         self.adapter = adapter
@@ -56,6 +58,11 @@ class Policy:
         self._stamps = self._stamp() if at_base else None
         self._plain: tuple[list[int], PreTrainedModel] | None = None
         self._trained_at: taps.Places | None = None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, as transformers has it. Encode with `chat`, which knows the options, the date and the ends too."""
+        return self.chat.tokenizer
 
     @property
     def trainable(self) -> dict[str, Tensor]:
@@ -238,13 +245,15 @@ class Policy:
         """Return a policy on the same base, with its own copy of the trainable weights.
 
         With `seed` the trainable weights start afresh: a LoRA adapter is drawn anew, a fully trainable model gets the
-        base's weights. What is frozen is shared, not copied, and so is the tokenizer.
+        base's weights. What is frozen is shared, not copied, and so are the tokenizer and its
+        chat format.
         """
         model = self._copy()
         heads = None if self.bank is None else self.bank.copied()
         forked = Policy(
             model,
             self.tokenizer,
+            chat=self.chat,
             base=self.base,
             source=self.source,
             adapter=self.adapter,
@@ -388,9 +397,9 @@ class Policy:
             raise DataError(
                 f"sequence_logps: found {len(prompts)} prompts and {len(responses)} responses; pass one response per prompt."
             )
-        prompt_ids = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
+        prompt_ids = [encode_prompt(self.chat, prompt) for prompt in prompts]
         pairs = zip(prompts, responses, strict=True)
-        return prompt_ids, [encode_response(self.tokenizer, text, chat=is_chat(prompt)) for prompt, text in pairs]
+        return prompt_ids, [encode_response(self.chat, text, chat=is_chat(prompt)) for prompt, text in pairs]
 
     def _stamp(self) -> list[int]:
         """What fully trainable weights are recognised by; torch's version counters would miss fused optimisers."""

@@ -26,6 +26,7 @@ from paretokit.models.projection import backbone
 from paretokit.models.reward_report import KINDS, RewardReport
 from paretokit.rows import alike, text_rows
 from paretokit.shapes import Float, Int, Tensor
+from paretokit.templates import ChatFormat
 from paretokit.texts import EncodedSteps, Prompt, encode_steps
 
 __all__ = ["RewardModel", "RewardReading", "RewardScorer", "check_kinds", "new_reward_model"]
@@ -66,6 +67,11 @@ class RewardModel:
         return self.policy.tokenizer
 
     @property
+    def chat(self) -> ChatFormat:
+        """How texts become ids: the format of the backbone."""
+        return self.policy.chat
+
+    @property
     def trainable(self) -> dict[str, Tensor]:
         """The weights that may be trained, by name: those of the backbone, then those of the outputs."""
         return {**self.policy.trainable, **self.outputs.parameters()}
@@ -96,7 +102,7 @@ class RewardModel:
         for row, (prompt, own) in enumerate(zip(prompts, steps, strict=True)):
             if isinstance(own, str):
                 raise DataError(f"step_scores: row {row}: found the text {own[:40]!r}, expected a list of steps; pass [text].")
-            texts.append(encode_steps(self.tokenizer, prompt, own))
+            texts.append(encode_steps(self.chat, prompt, own))
             self._check_length(len(texts[-1].ids), place=f"step_scores: row {row}")
         return texts
 

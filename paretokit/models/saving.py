@@ -24,6 +24,8 @@ from paretokit.errors import ModelError, StoreError
 from paretokit.models import heads, lora, merging
 from paretokit.models.quiet import quiet
 from paretokit.shapes import Tensor
+from paretokit.templates import ChatFormat
+from paretokit.turns import exported
 
 if TYPE_CHECKING:
     import paretokit.models.policy
@@ -62,6 +64,7 @@ class SavedPolicy:
     objectives: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     head_rank: int | None = None  # None: full heads
+    chat: dict[str, Any] | None = None  # see `ChatFormat.to_json`; None: written before there was one
     format: int = FORMAT
 
     @property
@@ -91,6 +94,7 @@ def write(policy: "paretokit.models.policy.Policy", place: Path) -> None:
         lora=None if config is None else {name: _plain(getattr(config, name)) for name in lora.FIELDS},
         heads=policy.heads,
         head_rank=None if policy.bank is None else policy.bank.rank,
+        chat=policy.chat.to_json(),
     )
     state = {name: tensor.contiguous() for name, tensor in policy.trainable_state().items()}
     own = {name: tensor for name, tensor in state.items() if name.startswith(heads.PREFIX)}
@@ -120,11 +124,16 @@ def export(policy: "paretokit.models.policy.Policy", folder: Path, *, mixture: S
         folded = policy.bank.folded(torch.tensor(mixture, dtype=torch.float64))
         wide = model if model.dtype == policy.bank.dtype else copy.deepcopy(model).to(policy.bank.dtype)
         model = merging.with_head(wide, merging.linear(folded))
-    export_model(model, policy.tokenizer, folder)
+    export_model(model, policy.chat, folder)
 
 
-def export_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a plain model and its tokenizer to a folder that did not exist or was empty."""
+def export_model(model: Any, chat: ChatFormat, folder: Path) -> None:
+    """Write a plain model and its tokenizer to a folder that did not exist or was empty.
+
+    The chat template there has the options, the date and the lead-in of `chat` in its text, see `turns.exported`.
+    """
+    tokenizer = copy.copy(chat.tokenizer)
+    tokenizer.chat_template = exported(chat)
     with quiet(), new_folder(folder) as place:
         model.save_pretrained(place)
         tokenizer.save_pretrained(place)

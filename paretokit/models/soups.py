@@ -21,6 +21,7 @@ from paretokit.models import lora, saving
 from paretokit.models.policy import Policy
 from paretokit.models.sharing import Sharing
 from paretokit.shapes import Float, Int, Tensor
+from paretokit.templates import ChatFormat
 
 __all__ = ["LogitMixture", "Soup"]
 
@@ -42,6 +43,11 @@ class _Apart:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that the policies share."""
         return self._any.tokenizer
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How texts become ids; the same for all policies."""
+        return self._any.chat
 
     @property
     def device(self) -> torch.device:
@@ -89,7 +95,7 @@ class Soup(_Apart):
 
     def export(self, folder: str | Path, *, weights: Weights, extrapolate: bool = False) -> None:
         """Write the mixture as a plain transformers folder that `AutoModelForCausalLM` reads alone."""
-        saving.export_model(self.merged(weights, extrapolate=extrapolate), self.tokenizer, Path(folder))
+        saving.export_model(self.merged(weights, extrapolate=extrapolate), self.chat, Path(folder))
 
 
 class LogitMixture(_Apart):
@@ -117,6 +123,11 @@ class Together:
         self.models = list(models)
         self.weights = weights
         self.spread: Int[Tensor, " B"] | None = None
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How texts become ids; the same for all policies."""
+        return self._any.chat
 
     @property
     def device(self) -> torch.device:

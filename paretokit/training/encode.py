@@ -4,11 +4,11 @@ Imports: `texts`, `errors`; `models` and `preferences` by value.
 """
 
 from functools import lru_cache
-from typing import Any
 
 from paretokit.errors import ConfigError, DataError
 from paretokit.models.policy import Policy
 from paretokit.preferences.records import Preferences
+from paretokit.templates import ChatFormat
 from paretokit.texts import EncodedPair
 
 DEFAULT_LENGTH = 512
@@ -37,7 +37,7 @@ def encode_preferences(policy: Policy, preferences: Preferences, *, max_length: 
     something else than the data say.
     """
     limit = length_limit(policy, max_length)
-    pairs = _encoded(policy.tokenizer, preferences, limit)
+    pairs = _encoded(policy.chat, preferences, limit)
     for index, pair in enumerate(pairs):
         for side, response, cut in (("a", pair.response_a, pair.cut_a), ("b", pair.response_b, pair.cut_b)):
             if len(response) + cut > policy.context_length:
@@ -49,6 +49,6 @@ def encode_preferences(policy: Policy, preferences: Preferences, *, max_length: 
 
 
 @lru_cache(maxsize=8)
-def _encoded(tokenizer: Any, preferences: Preferences, limit: int) -> tuple[EncodedPair, ...]:
-    """The pairs of a data set, encoded once per tokenizer and length: a sweep trains on the same pairs again and again."""
-    return preferences.encode(tokenizer, max_length=limit)
+def _encoded(chat: ChatFormat, preferences: Preferences, limit: int) -> tuple[EncodedPair, ...]:
+    """The pairs of a data set, encoded once per format and length: a sweep trains on the same pairs again and again."""
+    return preferences.encode(chat, max_length=limit)

@@ -17,6 +17,7 @@ from paretokit.preferences.records import Preferences
 from paretokit.preferences.splits import held_out_by_prompt
 from paretokit.preferences.step_labels import StepLabels
 from paretokit.shapes import Float, Float64, Int, Tensor
+from paretokit.templates import ChatFormat
 from paretokit.texts import EncodedSteps, Prompt, encode_pair, encode_steps
 from paretokit.training.encode import length_limit
 from paretokit.training.sampling import order
@@ -97,7 +98,7 @@ def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None) -> 
     for source in sources_of(labels):
         rows = [list(kinds).index(name) for name in source.objectives]
         encode = _steps if isinstance(source, StepLabels) else _pairs
-        for prompt, texts, own, cut in encode(policy.tokenizer, source, limit=limit):
+        for prompt, texts, own, cut in encode(policy.chat, source, limit=limit):
             table = torch.full((len(kinds), sum(len(text.ends) for text in texts)), torch.nan, dtype=torch.float64)
             table[rows, : own.shape[1]] = own  # of a pair, the second place has no label
             found.append((prompt, texts, table, cut))
@@ -187,11 +188,11 @@ def means_of(labels: Float[Tensor, "m n"], owner: Int[Tensor, " n"], shares: Flo
 Encoded = tuple[Prompt, tuple[EncodedSteps, ...], Float64[Tensor, "k S"], int]
 
 
-def _steps(tokenizer: Any, source: Any, *, limit: int) -> list[Encoded]:
+def _steps(chat: ChatFormat, source: Any, *, limit: int) -> list[Encoded]:
     """Texts with their steps, as far as they fit; the last number counts labelled steps that did not."""
     found = []
     for index, (prompt, steps, rows) in enumerate(zip(source.prompts, source.steps, source.labels, strict=True)):
-        whole = _encoded(encode_steps, tokenizer, prompt, steps, place=f"{source.source}, record {index}")
+        whole = _encoded(encode_steps, chat, prompt, steps, place=f"{source.source}, record {index}")
         labels = torch.tensor([[torch.nan if x is None else x for x in rows[name]] for name in source.objectives]).double()
         if not bool((~labels.isnan()).any()):
             continue  # nobody judged it
@@ -207,7 +208,7 @@ def _steps(tokenizer: Any, source: Any, *, limit: int) -> list[Encoded]:
     return found
 
 
-def _pairs(tokenizer: Any, source: Any, *, limit: int) -> list[Encoded]:
+def _pairs(chat: ChatFormat, source: Any, *, limit: int) -> list[Encoded]:
     """Pairs of texts without end tokens; the last number counts texts that were cut."""
     found = []
     rows = source.labels.double().unbind(dim=1)
@@ -216,7 +217,7 @@ def _pairs(tokenizer: Any, source: Any, *, limit: int) -> list[Encoded]:
     ):
         # one token more than fits: that of the end, which is not read
         place = f"{source.source}, pair {index}"
-        pair = _encoded(encode_pair, tokenizer, prompt, a, b, max_length=limit + 1, place=place)
+        pair = _encoded(encode_pair, chat, prompt, a, b, max_length=limit + 1, place=place)
         texts = []
         for response, cut in ((pair.response_a, pair.cut_a), (pair.response_b, pair.cut_b)):
             ids = (*pair.prompt, *(response if cut else response[:-1]))[:limit]

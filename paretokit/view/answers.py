@@ -175,7 +175,7 @@ def _few(policy: Policy, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
     if not policy.heads:
         return ()
     room = policy.context_length - _room(policy)
-    return tuple([prompt for prompt in prompts if len(encode_prompt(policy.tokenizer, prompt)) <= room][:FEW])
+    return tuple([prompt for prompt in prompts if len(encode_prompt(policy.chat, prompt)) <= room][:FEW])
 
 
 def _room(policy: Policy) -> int:

@@ -97,7 +97,7 @@ class GuidedText:
         assert self.prompt is not None, "a text begins before it goes on"
         assert self.candidates is not None, "a text begins before it goes on"
         policy = self.writer.policy
-        room = policy.context_length - len(encode_prompt(policy.tokenizer, self.prompt))
+        room = policy.context_length - len(encode_prompt(policy.chat, self.prompt))
         steps = iter_guided(
             policy,
             [self.prompt],

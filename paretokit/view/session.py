@@ -72,7 +72,7 @@ class Session:
         if policy.heads:
             fits(resolve(fitting(policy)[0]), policy.heads, preferences.objectives)
         if guide is not None:
-            check_guide(guide, preferences.objectives, policy.tokenizer)
+            check_guide(guide, preferences.objectives, policy.chat)
         config = config or preset(policy.source)
         if config.threads is None:  # leave a core to the kernel and the browser
             config = config.replace(threads=max(1, torch.get_num_threads() - 1))

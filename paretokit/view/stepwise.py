@@ -13,6 +13,7 @@ from paretokit.decoding.guided import GuidedStep
 from paretokit.decoding.guides import guide_of
 from paretokit.decoding.tree import GuidedGeneration
 from paretokit.errors import ConfigError
+from paretokit.templates import ChatFormat
 from paretokit.texts import Prompt
 from paretokit.view.answers import Answers
 from paretokit.view.events import Publish, Written, prompt_line
@@ -24,9 +25,9 @@ from paretokit.view.shelf import Shelf
 CANDIDATES = 5  # of each step, unless others are asked for
 
 
-def check_guide(guide: Any, objectives: tuple[str, ...], tokenizer: Any) -> None:
+def check_guide(guide: Any, objectives: tuple[str, ...], chat: ChatFormat) -> None:
     """Raise `ConfigError` where `guide` is no reward model or scorers, or judges other objectives than these."""
-    found = guide_of(guide, tokenizer, place="guide").objectives
+    found = guide_of(guide, chat, place="guide").objectives
     if sorted(found) != sorted(objectives):
         raise ConfigError(
             f"guide: found the objectives {', '.join(found)}, expected those of the preferences, in any order: "
@@ -50,7 +51,7 @@ class Stepwise:
     ) -> None:
         self._worker, self._shelf, self._policies, self._answers = worker, shelf, policies, answers
         self._guide, self._objectives, self._publish = guide, objectives, publish
-        self._judge = guide_of(guide, policies.given.tokenizer).source
+        self._judge = guide_of(guide, policies.given.chat).source
         self._text = GuidedText()
         self._numbers = count(1)  # of the steps that are asked for
         self._halted = 0  # those up to this number are stopped

@@ -23,7 +23,7 @@ from paretokit.models.rewards import RewardModel, RewardReading, new_reward_mode
 from paretokit.preferences.steps import Splitter, by_sentence
 from paretokit.preferences.worlds import world
 from paretokit.shapes import Float, Tensor
-from paretokit.texts import Prompt, encode_prompt, end_tokens
+from paretokit.texts import Prompt, encode_prompt, end_tokens, is_chat
 
 _OBJECTIVES = ("accuracy", "engagement")
 _PROMPTS, _CANDIDATES = 8, 5
@@ -123,14 +123,15 @@ def batched(work: _Work) -> list[str]:
 def one_by_one(work: _Work, *, keep: bool) -> list[str]:
     """Decode the same texts one candidate at a time. `keep`: from a copy of the caches; else all that is there is read again,
     by the policy and by the reward model."""
-    model, tokenizer = work.policy.merged(), work.policy.tokenizer
+    model, chat = work.policy.merged(), work.policy.chat
     sampling = Sampling(
-        tokenizer=tokenizer, ends=end_tokens(tokenizer), boundary=work.splitter.end, temperature=1.0, top_k=0, top_p=1.0, seed=0
+        format=chat, ends=end_tokens(chat), boundary=work.splitter.end, temperature=1.0, top_k=0, top_p=1.0, seed=0
     )
-    return [_one_text(work, model, encode_prompt(tokenizer, prompt), sampling, keep=keep) for prompt in work.prompts]
+    return [_one_text(work, model, prompt, sampling, keep=keep) for prompt in work.prompts]
 
 
-def _one_text(work: _Work, model: Any, prompt: tuple[int, ...], sampling: Sampling, *, keep: bool) -> str:
+def _one_text(work: _Work, model: Any, asked: Prompt, sampling: Sampling, *, keep: bool) -> str:
+    prompt = encode_prompt(sampling.format, asked)
     response: tuple[int, ...] = ()
     text = ""
     state = _read_again(work, model, prompt)
@@ -140,7 +141,7 @@ def _one_text(work: _Work, model: Any, prompt: tuple[int, ...], sampling: Sampli
             prefix, logits, reading = (
                 _state_copy(work, model, state) if keep else _read_again(work, model, (*prompt, *response))
             )
-            step = Step((*prompt, *response), response, number, work.max_step_tokens)
+            step = Step((*prompt, *response), response, number, work.max_step_tokens, chat=is_chat(asked))
             after = expand(prefix, logits, [step], sampling, stop=lambda: False)
             assert after is not None, "nothing stops it"
             fresh = [token for token in step.token_ids if token not in sampling.ends]
