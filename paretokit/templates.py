@@ -9,7 +9,7 @@ import datetime
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -107,7 +107,7 @@ def chat_format(
     *,
     options: Mapping[str, Any] | None = None,
     date: str | None = None,
-    ends: Sequence[int] | frozenset[int] = (),
+    ends: Iterable[int] = (),
 ) -> ChatFormat:
     """Return the format of a tokenizer's chats, checked.
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from paretokit.errors import ConfigError, DataError, ModelError
 from paretokit.prompts import Message, Prompt, as_prompt, as_text, is_chat
 from paretokit.templates import ChatFormat, as_format
-from paretokit.turns import chat_ids, following, inside, plain, puts_blank, turn_of, written
+from paretokit.turns import chat_ids, following, inside, inside_begun, plain, puts_blank, turn_of, written
 
 __all__ = [
     "EncodedPair",
@@ -111,14 +111,14 @@ def encode_response(tokenizer: Any, response: str, *, chat: bool) -> tuple[int, 
 def begin_response(tokenizer: Any, text: str, *, chat: bool = False) -> tuple[int, ...]:
     """Return the tokens of a response that is still being written: as `encode_response`, without an end token.
 
-    It may be any beginning, so what the template would make of the whole answer is not looked at, but for blanks in front.
+    For chat, blanks in front that the template leaves out are left out; a beginning that it would write otherwise, such as
+    a thought, is taken as it stands.
     """
     text, own = as_text(text, place="response"), as_format(tokenizer)
     if not chat:
         return following(own.tokenizer, text)
-    turn = turn_of(own)
-    text = text.lstrip() if turn.stripped else text
-    return written(own, text, turn) if text else ()
+    text = inside_begun(own, text)
+    return written(own, text, turn_of(own)) if text else ()
 
 
 def encode_steps(tokenizer: Any, prompt: Prompt, steps: Sequence[str | Sequence[int]]) -> EncodedSteps:
@@ -176,16 +176,15 @@ def decode(tokenizer: Any, ids: Sequence[int], *, chat: bool = False) -> str:
     own = as_format(tokenizer)
     ends = end_tokens(own)
     kept = [int(token) for token in ids if int(token) not in ends]
-    turn = turn_of(own) if chat else None
-    alone = turn is not None and turn.alone
-    before = () if alone or not kept or not puts_blank(own.tokenizer) else plain(own.tokenizer, "a")
-    skipped = len(_decoded(own.tokenizer, before)) if before else 0
-    text = _decoded(own.tokenizer, (*before, *kept))[skipped:]  # else the decoder drops the blank of the first token
-    if turn is None:
+    blank = puts_blank(own.tokenizer)
+    before = plain(own.tokenizer, "a") if blank else ()  # a decoder may leave out the blank of a text's first token
+    skipped = len(_decoded(own.tokenizer, before)) if blank else 0
+    text = _decoded(own.tokenizer, (*before, *kept))[skipped:]
+    if not chat:
         return text
-    ended = len(ids) > 0 and int(ids[-1]) in ends
-    text = text.removeprefix(turn.joint)
-    return text.removesuffix(turn.tail) if ended else text
+    turn = turn_of(own)
+    text = text.removeprefix(" " if blank and turn.alone else turn.joint)
+    return text.removesuffix(turn.tail) if len(kept) < len(ids) else text
 
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:

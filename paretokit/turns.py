@@ -48,7 +48,6 @@ class Turn(NamedTuple):
     alone: bool  # an answer is tokenised as a text read alone, which some tokenizers put a blank in front of
     tail: str  # what the template writes between the answer and the end token
     end: int | None  # the special token behind an answer, if there is one
-    stripped: bool  # blanks in front of an answer are left out
     problem: str = ""  # why no answer can be written, in words
 
 
@@ -62,19 +61,15 @@ def turn_of(chat: ChatFormat) -> Turn:
 def _turn(chat: ChatFormat, template: str) -> Turn:
     question, parts, before, after, problem = _framed(chat)
     end, tail = _end(chat, after)
-    turn = Turn(question, parts, before, after, "", True, tail, end, False, problem)
+    turn = Turn(question, parts, before, after, "", True, tail, end, problem)
     if problem:
         return turn
-    blank = _render(chat, (*question, Message(role="assistant", content=f"  {_PROBE}")), parts=parts)
-    turn = turn._replace(stripped=f" {_PROBE}" not in blank[max(0, len(before) - 1) :])
     for length in range(min(len(before), _JOINTS) + 1):
         for alone in (False, True):
             made = turn._replace(joint=before[len(before) - length :], alone=alone)
             if all(_joins(chat, made, answer) for answer in _ANSWERS):
                 return made
-    return turn._replace(
-        problem="the tokens of a conversation cannot be divided into those of the prompt and those of the answer"
-    )
+    return turn._replace(problem="the tokens of a conversation cannot be told apart into those of prompt and answer")
 
 
 def _joins(chat: ChatFormat, turn: Turn, answer: str) -> bool:
@@ -144,11 +139,11 @@ def lead_in(chat: ChatFormat, messages: tuple[Message, ...] | None = None) -> st
     before, _, after = whole.rpartition(_PROBE)
     if not before.startswith(prompt):
         same = next((i for i, (a, b) in enumerate(zip(prompt, before, strict=False)) if a != b), len(before))
+        found, expected = prompt[max(0, same - 20) :], before[max(0, same - 20) :]
         raise _unfit(
             chat,
-            f"the prompt is no beginning of the conversation: it ends in {prompt[max(0, same - 20) :]!r}, where a conversation "
-            f"with an answer has {(before[max(0, same - 20) :] + '(answer)')!r}, so that an answer would be read where the model "
-            "has seen none",
+            f"a prompt is no beginning of the conversation that it belongs to. It ends in {found!r}, and before an answer the "
+            f"conversation has {expected!r}",
         )
     if not before.endswith(turn.joint) or (turn.end is not None and not after.startswith(turn.tail)):
         raise _unfit(chat, "it writes another beginning or end of the answer for these messages than for others")
@@ -201,6 +196,16 @@ def inside(chat: ChatFormat, response: str) -> str:
         f"{describe(whole[_common(whole, turn.before) :])}; a thought, for example, is taken out or moved. Pass the answer "
         "without it, or pass prompts as raw text."
     )
+
+
+def inside_begun(chat: ChatFormat, begun: str) -> str:
+    """Return the beginning of a response as the template writes it where more follows; as it is where it would change it."""
+    if not begun:
+        return ""
+    try:
+        return inside(chat, begun + _PROBE).removesuffix(_PROBE)
+    except DataError:
+        return begun
 
 
 def written(chat: ChatFormat, text: str, turn: Turn) -> tuple[int, ...]:
