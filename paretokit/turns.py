@@ -25,6 +25,7 @@ __all__ = [
     "puts_blank",
     "require_template",
     "turn_of",
+    "usual_lead_in",
     "written",
 ]
 
@@ -167,11 +168,17 @@ def exported(chat: ChatFormat) -> Any:
     """
     if chat.tokenizer.chat_template is None:
         return None
+    return with_lead_in(chat, usual_lead_in(chat).removesuffix(turn_of(chat).joint))
+
+
+def usual_lead_in(chat: ChatFormat) -> str:
+    """Return the lead-in of a plain question; "" without a template, and for one with which no answer can be written."""
+    if chat.tokenizer.chat_template is None:
+        return ""
     try:
-        lead = lead_in(chat)
+        return lead_in(chat)
     except (DataError, ModelError):
-        return with_lead_in(chat, "")
-    return with_lead_in(chat, lead.removesuffix(turn_of(chat).joint))
+        return ""
 
 
 def inside(chat: ChatFormat, response: str) -> str:

@@ -1,7 +1,8 @@
 """Say what this installation can do, and what a training would need here: memory, time, and how its pairs would be read.
 
-Without options: versions, machine, shipped data, caches. With a policy and preferences, also that training, with the options
-of `paretokit train`; nothing is trained and nothing is written. Example:
+Without options: versions, machine, shipped data, caches. With a policy, also what it allows and how its chat template writes a
+conversation; with preferences too, that training, with the options of `paretokit train`. Nothing is trained and nothing is
+written. Example:
 
     paretokit doctor --policy smollm2 --preferences pairs.jsonl --objectives harmless,concise
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paretokit.cli import options as shared
+from paretokit.cli.model_rows import chat_facts, chat_rows, policy_rows, verdict
 from paretokit.errors import ConfigError, ParetokitError
 from paretokit.training.config import TrainConfig
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from paretokit.experiments.estimate import Estimate
     from paretokit.experiments.memory import MemoryEstimate
     from paretokit.experiments.reading import Reading
+    from paretokit.models.policy import Policy
+    from paretokit.preferences.rendered import RenderedCounts
 
 
 class Data(NamedTuple):
@@ -43,6 +47,8 @@ class Outlook(NamedTuple):
 
     config: TrainConfig
     data: Data
+    policy: "Policy"
+    rendered: "RenderedCounts"  # special tokens spelled in the pairs
     reading: "Reading"
     memory: "MemoryEstimate"
     time: "Estimate"
@@ -50,7 +56,7 @@ class Outlook(NamedTuple):
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the options of a training; none of them is needed."""
-    command.add_argument("--policy", help="tiny, smollm2, a folder, or a hub id; with --preferences")
+    command.add_argument("--policy", help="tiny, smollm2, a folder, or a hub id")
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
     command.add_argument("--method", default="raco", help="what would train it (default: raco)")
     shared.add_head_rank(command)
@@ -61,16 +67,18 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the findings; exit status 1 where something that paretokit needs is missing."""
-    if (options.policy is None) != (options.preferences is None):
-        given, other = ("--preferences", "--policy") if options.policy is None else ("--policy", "--preferences")
+    if options.policy is None and options.preferences is not None:
         raise ConfigError(
-            f"{other}: found {given} alone, expected both or neither. Give both to see what a training needs, or neither to "
-            "look at the installation."
+            "--policy: found --preferences alone, expected both. Give both to see what a training needs, --policy alone to look "
+            "at a model, or neither to look at the installation."
         )
-    planned = None if options.policy is None else outlook(options)
+    planned = None if options.preferences is None else outlook(options)
+    policy = None if options.policy is None or planned is not None else _policy(options)
     findings = checks()
     if options.json:
         found = {name: {"found": found, "fine": fine} for name, found, fine in findings}
+        if policy is not None:
+            found["policy"] = {**_allows(policy.sharing, policy.projection, policy.coverage), "chat": chat_facts(policy)}
         shared.print_json(found if planned is None else {**found, "training": as_json(planned)})
     else:
         from rich.table import Table
@@ -80,6 +88,12 @@ def run(options: argparse.Namespace) -> None:
         for name, found, fine in findings:
             table.add_row("ok" if fine else "missing", name, Text(found))
         shared.output().print(table)
+        if policy is not None:
+            told = Table("what", "found", box=None, title=f"The policy {options.policy}")
+            told.title_justify = "left"
+            for name, found in policy_rows(policy):
+                told.add_row(name, Text(found))
+            shared.output().print("", told)
         if planned is not None:
             told = Table("what", "found", box=None, title=f"Training {options.policy} on {options.preferences}")
             told.title_justify = "left"
@@ -100,6 +114,7 @@ def outlook(options: argparse.Namespace) -> Outlook:
         from paretokit.experiments.reading import how_read
         from paretokit.experiments.reference_store import reference_store
         from paretokit.preferences.read import recipe_of
+        from paretokit.preferences.rendered import count_rendered
         from paretokit.training.loop import compute_of
         from paretokit.training.sampling import counted
 
@@ -112,10 +127,18 @@ def outlook(options: argparse.Namespace) -> Outlook:
         return Outlook(
             config,
             Data(preferences.recipe, recognised is None, preferences.notes),
+            policy,
+            count_rendered(pairs.prompts, pairs.responses_a, pairs.responses_b, tokenizer=policy.chat),
             how_read(policy, pairs, config=config),
             memory_estimate(policy, pairs, config=config),
             estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy)),
         )
+
+
+def _policy(options: argparse.Namespace) -> "Policy":
+    from paretokit.models.load import load_policy
+
+    return load_policy(options.policy, adapter=options.adapter)
 
 
 def rows(planned: Outlook) -> list[tuple[str, str]]:
@@ -130,9 +153,11 @@ def rows(planned: Outlook) -> list[tuple[str, str]]:
     return [
         ("recipe", planned.data.report()),
         *(("data", note) for note in planned.data.notes),
-        ("shared prompts", _verdict(reading.sharing.exact, reading.sharing.reason) + (limit if reading.sharing.exact else "")),
-        ("logits in chunks", _verdict(reading.projection.exact, reading.projection.reason)),
-        ("one backward pass for all objectives", _verdict(reading.coverage.exact, reading.coverage.reason)),
+        *chat_rows(planned.policy),
+        ("special tokens spelled in texts", planned.rendered.warning or "none"),
+        ("shared prompts", verdict(reading.sharing.exact, reading.sharing.reason) + (limit if reading.sharing.exact else "")),
+        ("logits in chunks", verdict(reading.projection.exact, reading.projection.reason)),
+        ("one backward pass for all objectives", verdict(reading.coverage.exact, reading.coverage.reason)),
         ("a step", reading.plan.report()),
         *(("slower there", reason) for reason in reading.reasons),
         ("reference log-probabilities", f"{time.known} of {time.needed} in the cache"),
@@ -156,15 +181,12 @@ PARTS = {
 def as_json(planned: Outlook) -> dict[str, Any]:
     """Return a training's outlook as a value for JSON: bytes, seconds, and what the policy allows."""
     reading, memory, time = planned.reading, planned.memory, planned.time
-    allowed = {
-        "shared prompts": {**_allowed(reading.sharing), "window": reading.sharing.window},
-        "logits in chunks": _allowed(reading.projection),
-        "one backward pass": _allowed(reading.coverage),
-    }
     return {
         "config": planned.config.to_json(),
         "data": planned.data._asdict(),
-        "allows": allowed,
+        "chat": chat_facts(planned.policy),
+        "rendered": {**planned.rendered._asdict(), "warning": planned.rendered.warning},
+        "allows": _allows(reading.sharing, reading.projection, reading.coverage),
         "step": {
             "report": reading.plan.report(),
             "passes": len(reading.plan.passes),
@@ -177,12 +199,16 @@ def as_json(planned: Outlook) -> dict[str, Any]:
     }
 
 
+def _allows(sharing: Any, projection: Any, coverage: Any) -> dict[str, Any]:
+    return {
+        "shared prompts": {**_allowed(sharing), "window": sharing.window},
+        "logits in chunks": _allowed(projection),
+        "one backward pass": _allowed(coverage),
+    }
+
+
 def _allowed(found: Any) -> dict[str, Any]:
     return {"exact": found.exact, "reason": found.reason}
-
-
-def _verdict(exact: bool, reason: str) -> str:
-    return "yes" if exact else f"no: {reason}"
 
 
 def checks() -> list[tuple[str, str, bool]]:

@@ -38,12 +38,19 @@ class RunSpec:
     versions: Mapping[str, str]
     device: str
     note: str = ""  # tells apart runs whose weights came from a function
+    chat: Mapping[str, Any] | None = None  # options, date and lead-in of the chat template; None: it has none of them
 
     @property
     def id(self) -> str:
-        """The run's name: method, seed, and ten digits of the hash of everything except versions and where things lay."""
+        """The run's name: method, seed, and ten digits of the hash of everything except versions, where things lay, and a date
+        that nobody asked for: a run that is taken up on another day is the same run."""
         whole = {**self.to_json(), "config": self.config.identity()}
         content = {key: value for key, value in whole.items() if key not in ("versions", "policy", "preferences")}
+        if self.chat is None:
+            del content["chat"]  # runs that were made before it existed keep their names
+        elif self.chat["by_clock"]:
+            content["chat"] = {**content["chat"], "date": None}
+            content["start"] = undated(self.start)
         digest = blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=5).hexdigest()
         return f"{self.method}-s{self.seed}-{digest}"
 
@@ -92,6 +99,24 @@ class RunSpec:
     def replace(self, **changes: Any) -> "RunSpec":
         """Return a copy with some fields changed."""
         return replace(self, **changes)
+
+
+def dated(start: str, chat: Mapping[str, Any] | None) -> str:
+    """Return the name of figures before training, with the date that stands in the prompts they were measured on.
+
+    >>> dated("2222", None), dated("2222", {"date": "2026-11-30", "by_clock": True})
+    ('2222', '2222-2026-11-30')
+    """
+    return start if chat is None or chat["date"] is None else f"{start}-{chat['date']}"
+
+
+def undated(start: str) -> str:
+    """Return what was passed to `dated`.
+
+    >>> undated("2222-2026-11-30"), undated("2222")
+    ('2222', '2222')
+    """
+    return start.partition("-")[0]
 
 
 def versions() -> dict[str, str]:

@@ -129,6 +129,11 @@ class RunFolder:
         }
         return records, parts["policy/"], TrainState(step, parts["optimizer/"])
 
+    def spec(self) -> RunSpec | None:
+        """Return what the run is, or None for a folder without one."""
+        path = self.path / "spec.json"
+        return RunSpec.from_json(read_json(path)) if path.exists() else None
+
     def records(self) -> list[StepRecord]:
         """Return the records of the steps so far."""
         try:

@@ -28,6 +28,7 @@ from paretokit.experiments.store import Store
 from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.preferences.read import read_preferences
 from paretokit.preferences.records import Preferences, native_records
+from paretokit.templates import today
 from paretokit.training.config import TrainConfig
 from paretokit.training.methods import Weights, heads_for
 from paretokit.training.methods import resolve as resolve_method
@@ -145,6 +146,7 @@ def sweep_events(
         "heldout": heldout,
         "config": config.replace(threads=config.threads or 1).to_json(),
         "store": str(store.path.resolve()),
+        "date": _date(name, store),
     }
     if not isinstance(policy, str):
         from paretokit.experiments.worker import jobs
@@ -161,6 +163,15 @@ def _announced(events: Generator[dict[str, Any]], todo: list[dict[str, Any]], *,
     with closing(events):
         for event in events:
             yield {**todo[event["job"]], **event} if "job" in event else event
+
+
+def _date(policy: str, store: Store) -> str:
+    """The date of all prompts of a sweep, where a template prints it: that of the store's runs of the policy, else today's."""
+    for run_id in store.ids():
+        spec = store.folder(run_id).spec()
+        if spec is not None and spec.policy == policy and spec.chat is not None and spec.chat["by_clock"]:
+            return spec.chat["date"]
+    return today()
 
 
 def _shared(data: Preferences, *, store: Store) -> str:

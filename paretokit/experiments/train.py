@@ -12,7 +12,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -22,7 +22,7 @@ from paretokit.experiments.evaluation import Evaluation, Stop, plan
 from paretokit.experiments.presets import preset
 from paretokit.experiments.progress import losses_bar
 from paretokit.experiments.reference_store import ReferenceStore, reference_store
-from paretokit.experiments.spec import RunSpec, versions
+from paretokit.experiments.spec import RunSpec, dated, versions
 from paretokit.experiments.store import Run, RunFolder, Store
 from paretokit.maths.simplex import resolve as resolve_weights
 from paretokit.models.policy import Policy
@@ -34,6 +34,7 @@ from paretokit.training.methods import resolve as resolve_method
 from paretokit.training.records import StepRecord
 from paretokit.training.sampling import counted
 from paretokit.training.state import TrainState
+from paretokit.turns import usual_lead_in
 
 
 class _Stopped(Exception):  # noqa: N818 (not an error)
@@ -66,7 +67,9 @@ def train(
     to `heldout` pairs (at most a fifth of the data) that are split off by prompt and not trained on; 0: none.
     `store=None` writes nothing but the cache of reference log-probabilities. With a store, equal calls are one run: one
     that is done is returned (`policy` then holds what it had learnt), one that was interrupted goes on where it stopped.
-    On Ctrl-C what was learnt so far is kept, with state "stopped", and the interrupt is raised again.
+    On Ctrl-C what was learnt so far is kept, with state "stopped", and the interrupt is raised again. Where the chat template
+    prints today's date and none was asked for, a run that is taken up on another day goes on with its first day's date, to
+    which the policy is set.
 
     >>> import paretokit as pk
     >>> run = pk.train(pk.load_policy("tiny"), pk.read_preferences("world:safety"), weights={"helpfulness": 0.3,
@@ -121,6 +124,8 @@ def run_steps(
     spec = run_spec(policy, preferences, method=method, weights=weights, config=config, evaluation=evaluation)
     references = reference_store(policy) if references is None else references
     folder = None if store is None else store.folder(spec.id)
+    if folder is not None:
+        spec = _on_its_date(policy, spec, folder.spec())
     if folder is not None and folder.state()["state"] == "done":
         return (event for event in [Event("run", run=_finished(folder, policy))])
     before = None if folder is None or callable(weights) else folder.resume_point()
@@ -175,6 +180,7 @@ def run_spec(
         evaluation=None if evaluation is None else evaluation.to_json(),
         versions=versions(),
         device=str(policy.device),
+        chat=chat_record(policy),
         note="" if fixed is not None and isinstance(method, str) else f"function, {pd.Timestamp.now().isoformat()}",
     )
 
@@ -194,7 +200,17 @@ def start_key(policy: Policy, evaluation: Evaluation | None) -> str:
     """Return the name of the policy's figures: fresh adapters change nothing, so all of them answer like their base."""
     answers = policy.base_hash if policy.at_base() else policy_hash(policy)
     measured = None if evaluation is None else evaluation.to_json()
-    return sha256(f"{answers} {json.dumps(measured, sort_keys=True)}".encode()).hexdigest()[:16]
+    chat = chat_record(policy)
+    said = [] if chat is None else [json.dumps([chat["options"], chat["lead_in"]], sort_keys=True)]
+    described = " ".join([answers, json.dumps(measured, sort_keys=True), *said])
+    return dated(sha256(described.encode()).hexdigest()[:16], chat)
+
+
+def chat_record(policy: Policy) -> dict[str, Any] | None:
+    """Return what a run keeps of the policy's chat format: `ChatFormat.to_json` and the lead-in of a plain question; None
+    where there is no option, no date and no lead-in, and the chat template alone says all."""
+    made = {**policy.chat.to_json(), "lead_in": usual_lead_in(policy.chat)}
+    return made if made["options"] or made["date"] or made["lead_in"] else None
 
 
 def _run_steps(
@@ -265,6 +281,14 @@ def _keep(run: Run, folder: RunFolder | None, references: ReferenceStore) -> Non
             run.load().load_trainable_state(point[1])
         folder.end(run)
     references.flush()
+
+
+def _on_its_date(policy: Policy, spec: RunSpec, begun: RunSpec | None) -> RunSpec:
+    """The spec of a run that was begun before, on the date of that day, to which the policy's prompts are set as well."""
+    if begun is None or begun.chat is None or spec.chat is None or begun.chat["date"] == spec.chat["date"]:
+        return spec
+    policy.chat = policy.chat.on(begun.chat["date"])
+    return spec.replace(chat=begun.chat, start=begun.start)
 
 
 def _finished(folder: RunFolder, policy: Policy) -> Run:

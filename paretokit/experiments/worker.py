@@ -42,7 +42,9 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
         if given is not None:
             return given
         if heads not in bases:
-            bases[heads] = load_policy(setup["policy"], adapter=setup["adapter"], heads=heads, head_rank=setup["head_rank"])
+            made = load_policy(setup["policy"], adapter=setup["adapter"], heads=heads, head_rank=setup["head_rank"])
+            made.chat = made.chat.on(setup["date"]) if made.chat.by_clock else made.chat
+            bases[heads] = made
         return bases[heads]
 
     base = base_of(setup["methods"][0])

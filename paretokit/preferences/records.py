@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from paretokit.errors import ConfigError, DataError, ShapeError, suggestion
+from paretokit.preferences.rendered import count_rendered
 from paretokit.preferences.report import PreferenceReport, count_conflicts, count_labels, count_texts, count_tokens
 from paretokit.preferences.splits import held_out_by_prompt
 from paretokit.prompts import Prompt, as_prompt, as_text, describe
@@ -274,6 +275,9 @@ class Preferences:
     def report(self, tokenizer: Any = None, max_length: int | None = None) -> PreferenceReport:
         """Return counts of pairs, labels and conflicts; with a tokenizer also lengths and what `max_length` cuts.
 
+        `tokenizer` is a tokenizer or a policy's format, `policy.chat`, which knows its chat options too. Special tokens that
+        are spelled in the texts are counted, with a warning: the texts were rendered before.
+
         Raises `ConfigError` for a `max_length` without a tokenizer.
         """
         if tokenizer is None and max_length is not None:
@@ -290,6 +294,7 @@ class Preferences:
             tokens=None
             if tokenizer is None
             else count_tokens(self.encode(tokenizer, max_length=max_length or sys.maxsize), max_length=max_length),
+            rendered=count_rendered(self._prompts, self._responses_a, self._responses_b, tokenizer=tokenizer),
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
+from paretokit.preferences.rendered import RenderedCounts
 from paretokit.prompts import Prompt, is_chat
 from paretokit.shapes import Float, Tensor
 from paretokit.texts import EncodedPair
@@ -109,6 +110,7 @@ class PreferenceReport(NamedTuple):
     tokens: TokenCounts | None = None
     recipe: str | None = None  # the recipe that the pairs were read with
     notes: tuple[str, ...] = ()  # what it says about the data: licence, remarks, counts of what it left out
+    rendered: RenderedCounts | None = None  # special tokens spelled in the texts; None: not looked for
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -127,6 +129,7 @@ class PreferenceReport(NamedTuple):
                 ],
             },
             "tokens": None if self.tokens is None else self.tokens._asdict(),
+            "rendered": None if self.rendered is None else self.rendered._asdict(),
         }
 
     def __str__(self) -> str:
@@ -153,6 +156,8 @@ class PreferenceReport(NamedTuple):
             lines += ["", *_table(("objectives", "both judged", "agree", "conflict", "share"), rows)]
         if self.tokens is not None:
             lines += ["", *_token_lines(self.tokens, pairs=texts.pairs)]
+        if self.rendered is not None and self.rendered.warning:
+            lines += ["", self.rendered.warning]
         return "\n".join(lines)
 
 

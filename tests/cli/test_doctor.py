@@ -88,11 +88,10 @@ def test_the_cache_of_references_is_seen(shell):
     ("words", "message"),
     [
         (
-            ["--policy", "tiny"],
-            "--preferences: found --policy alone, expected both or neither. Give both to see what a training needs, or neither "
-            "to look at the installation.",
+            ["--preferences", "pairs.jsonl"],
+            "--policy: found --preferences alone, expected both. Give both to see what a training needs, --policy alone to look "
+            "at a model, or neither to look at the installation.",
         ),
-        (["--preferences", "pairs.jsonl"], "--policy: found --preferences alone, expected both or neither."),
         (["--policy", "tinny", "--preferences", "pairs.jsonl"], "Did you mean 'tiny'?"),
         (["--policy", "tiny", "--preferences", "missing.jsonl"], "missing.jsonl"),
         (["--policy", "tiny", "--preferences", "pairs.jsonl", "--objectives", "helpfulnes"], "Did you mean 'helpfulness'?"),

@@ -1,0 +1,70 @@
+"""What `paretokit doctor` says of a policy by itself: what it allows, and how its chat template writes a conversation.
+
+Imports: `models`, `turns`, `texts` by value.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paretokit.models.policy import Policy
+
+__all__ = ["chat_facts", "chat_rows", "policy_rows", "verdict"]
+
+
+def policy_rows(policy: "Policy") -> list[tuple[str, str]]:
+    """Return what to print of a policy: name and finding."""
+    sharing, projection = policy.sharing, policy.projection
+    return [
+        *chat_rows(policy),
+        ("shared prompts", verdict(sharing.exact, sharing.reason)),
+        ("logits in chunks", verdict(projection.exact, projection.reason)),
+        ("one backward pass for all objectives", verdict(policy.coverage.exact, policy.coverage.reason)),
+    ]
+
+
+def chat_rows(policy: "Policy") -> list[tuple[str, str]]:
+    """Return what to print of a policy's chats: name and finding."""
+    facts = chat_facts(policy)
+    ends = ("a generation ends at", ", ".join(facts["ends"]) or "nothing: the tokenizer has no EOS token")
+    if not facts["template"]:
+        return [("chat template", "none: prompts are raw text"), ends]
+    options = ", ".join(f"{name}={value!r}" for name, value in facts["options"].items())
+    return [
+        ("chat template", f"no: {facts['problem']}" if facts["problem"] else "yes"),
+        ("lead-in of an answer", repr(facts["lead_in"]) if facts["lead_in"] else "none"),
+        ("chat options", options or "none"),
+        ("date", "not printed by the template" if facts["date"] is None else f"{facts['date']}, pinned"),
+        ends,
+    ]
+
+
+def chat_facts(policy: "Policy") -> dict[str, Any]:
+    """Return what `chat_rows` says, as JSON values: `problem` says why no answer can be written, or is empty."""
+    from paretokit.errors import DataError, ModelError
+    from paretokit.texts import end_tokens
+    from paretokit.turns import lead_in
+
+    chat, lead, problem = policy.chat, "", ""
+    if chat.template is not None:
+        try:
+            lead = lead_in(chat)
+        except (DataError, ModelError) as error:
+            problem = str(error)
+    try:
+        ends = [chat.tokenizer.convert_ids_to_tokens(token) or str(token) for token in sorted(end_tokens(chat))]
+    except ModelError:
+        ends = []
+    facts = chat.to_json()
+    return {
+        "template": chat.template is not None,
+        "problem": problem,
+        "lead_in": lead,
+        "options": facts["options"],
+        "date": facts["date"],
+        "ends": ends,
+    }
+
+
+def verdict(exact: bool, reason: str) -> str:
+    """Return "yes", or "no" with the reason."""
+    return "yes" if exact else f"no: {reason}"
