@@ -105,7 +105,7 @@ class ChatFormat:
 def chat_format(
     tokenizer: Any,
     *,
-    options: Mapping[str, Any] | None = None,
+    options: Any = None,
     date: str | None = None,
     ends: Iterable[int] = (),
 ) -> ChatFormat:

@@ -69,8 +69,8 @@ def run(options: argparse.Namespace) -> None:
     """Print the findings; exit status 1 where something that paretokit needs is missing."""
     if options.policy is None and options.preferences is not None:
         raise ConfigError(
-            "--policy: found --preferences alone, expected both. Give both to see what a training needs, --policy alone to look "
-            "at a model, or neither to look at the installation."
+            "--policy: found --preferences alone, expected both. Give both to see what a training needs, --policy alone to "
+            "look at a model, or neither to look at the installation."
         )
     planned = None if options.preferences is None else outlook(options)
     policy = None if options.policy is None or planned is not None else _policy(options)

@@ -14,10 +14,10 @@ from paretokit.templates import as_format
 
 __all__ = ["RenderedCounts", "count_rendered"]
 
-# marks of turns that no text has by chance, whatever the tokenizer: <|im_start|>, <｜User｜>, [INST], <start_of_turn>, ...
+# marks of turns that no text has by chance, whatever the tokenizer: <|im_start|>, [INST], <start_of_turn>, ...
 _MARKS = (
     r"<\|[A-Za-z][\w▁]*\|>",
-    r"<｜[^｜<>\s]{1,40}｜>",
+    "<\uff5c[^\uff5c<>\\s]{1,40}\uff5c>",
     r"\[/?INST\]",
     r"<</?SYS>>",
     r"<(?:start|end)_of_turn>",

