@@ -51,9 +51,13 @@ class ChatFormat:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The template variables that are set: `options`, and False for `enable_thinking` where the template knows it."""
-        known = self.known if self.tokenizer.chat_template is not None else ()
-        return {**{name: value for name, value in _DEFAULTS.items() if name in known}, **self.options}
+        """The template variables that are set: `options`, and False for `enable_thinking` where the template knows it.
+
+        An exported template has that in its text already.
+        """
+        own = own_template(self.tokenizer)
+        defaults = [] if own is None else [name for name in _DEFAULTS if name in self.known and _setting(name) not in own]
+        return {**{name: _DEFAULTS[name] for name in defaults}, **self.options}
 
     @property
     def known(self) -> frozenset[str]:
@@ -176,13 +180,14 @@ def with_lead_in(chat: ChatFormat, lead_in: str) -> Any:
 @lru_cache(maxsize=64)
 def _pinned(template: str, options: str, date: str | None) -> str:
     """The template behind a line that sets what is not set and answers what the date is."""
-    lines = [
-        "{% if " + name + " is not defined %}{% set " + name + " = " + _literal(value) + " %}{% endif %}"
-        for name, value in json.loads(options).items()
-    ]
+    lines = [_setting(name) + _literal(value) + " %}{% endif %}" for name, value in json.loads(options).items()]
     if date is not None:
         lines.append(_clock(date, formats=template + options))
     return "".join(lines) + "\n" + template if lines else template  # trim_blocks takes out the newline behind a block
+
+
+def _setting(name: str) -> str:
+    return "{% if " + name + " is not defined %}{% set " + name + " = "
 
 
 def _clock(date: str, *, formats: str) -> str:

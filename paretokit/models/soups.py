@@ -125,11 +125,6 @@ class Together:
         self.spread: Int[Tensor, " B"] | None = None
 
     @property
-    def chat(self) -> ChatFormat:
-        """How texts become ids; the same for all policies."""
-        return self._any.chat
-
-    @property
     def device(self) -> torch.device:
         """The device of the models."""
         return self.models[0].device
@@ -230,4 +225,9 @@ def _check(policies: Mapping[str, Policy]) -> None:
             raise ModelError(
                 f"policy {name!r}: found another base than that of the first one ({policy.base.name!r} and "
                 f"{first.base.name!r}), expected the same weights. Train all policies from one base."
+            )
+        if policy.chat.template != first.chat.template:
+            raise ConfigError(
+                f"policy {name!r}: found {policy.chat.to_json()}, expected {first.chat.to_json()} as in the first one: their "
+                "chat templates have other options or dates. Load all policies with the same chat_options= and date=."
             )

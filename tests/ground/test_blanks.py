@@ -7,14 +7,7 @@ from paretokit.texts import begin_response, continued, decode, encode_pair, enco
 from paretokit.turns import following, plain, puts_blank
 
 TEMPLATES = {"zephyr": ZEPHYR, "inst": INST, "marked": MARKED, "chatml": CHATML.replace("<|im_end|>", "</s>")}
-JOINTS = [
-    ("the cat", " sat"),
-    ("the cat", "sat"),
-    ("the", "\n the"),
-    ("the ", "on"),
-    ("the", "  \u00e9, 2"),
-    ("the", "<s> sat"),
-]
+JOINTS = [("the cat", " sat"), ("the cat", "sat"), ("the", "\n the"), ("the", "  é, 2"), ("the", "<s> sat")]
 QUESTION = [{"role": "user", "content": "the cat"}]
 
 
@@ -28,7 +21,7 @@ def test_which_tokenizers_put_a_blank():
 
 
 @pytest.mark.parametrize("kind", BLANKS)
-@pytest.mark.parametrize(("prompt", "response"), [joint for joint in JOINTS if joint[1] != "on"])
+@pytest.mark.parametrize(("prompt", "response"), JOINTS)
 def test_raw_text_has_the_tokens_of_the_joined_text(kind, prompt, response):
     tokenizer = blank_tokenizer(kind)
     encoded = encode_response(tokenizer, response, chat=False)

@@ -27,9 +27,8 @@ def rendered(tokenizer, messages, *, parts, generation=False):
 
 def assert_exact(tokenizer, messages, answer, ids):
     """Whether the ids are those of the conversation up to the end token, which an open end does not have."""
-    whole = rendered(
-        tokenizer, [*messages, {"role": "assistant", "content": answer}], parts=turn_of(as_format(tokenizer)).parts
-    )
+    parts = turn_of(as_format(tokenizer)).parts
+    whole = rendered(tokenizer, [*messages, {"role": "assistant", "content": answer}], parts=parts)
     assert list(ids) == whole[: len(ids)] or list(ids) == [*whole, tokenizer.eos_token_id]
 
 
@@ -43,20 +42,19 @@ def test_prompt_and_answer_are_the_conversation_or_an_error_says_why_not(name):
     tokenizer = shipped_tokenizer(name)
     outcomes = set()
     for messages in CONVERSATIONS.values():
-        try:
-            prompt = encode_prompt(tokenizer, messages)
-        except DataError as error:
-            assert messages[0]["role"] == "system"
-            assert "System role not supported" in str(error)
+        if "System role not supported" in tokenizer.chat_template and messages[0]["role"] == "system":
+            with pytest.raises(DataError, match="System role not supported"):
+                encode_prompt(tokenizer, messages)
             continue
-        except ModelError as error:
-            parts = turn_of(as_format(tokenizer)).parts
-            asked = rendered(tokenizer, messages, parts=parts, generation=True)
-            whole = rendered(tokenizer, [*messages, {"role": "assistant", "content": "Ash."}], parts=parts)
-            assert whole[: len(asked)] != asked
-            assert "a prompt is no beginning of the conversation that it belongs to" in str(error)
+        parts = turn_of(as_format(tokenizer)).parts
+        asked = rendered(tokenizer, messages, parts=parts, generation=True)
+        whole = rendered(tokenizer, [*messages, {"role": "assistant", "content": "Ash."}], parts=parts)
+        if whole[: len(asked)] != asked:
+            with pytest.raises(ModelError, match="a prompt is no beginning of the conversation that it belongs to"):
+                encode_prompt(tokenizer, messages)
             outcomes.add("error")
             continue
+        prompt = encode_prompt(tokenizer, messages)
         pair = encode_pair(tokenizer, messages, *ANSWERS, max_length=100_000)
         assert pair.prompt == prompt
         for answer, response in zip(ANSWERS, (pair.response_a, pair.response_b), strict=True):
@@ -152,9 +150,8 @@ def test_an_answer_that_the_template_would_change_is_an_error():
     tokenizer = shipped_tokenizer("qwen3")
     with pytest.raises(DataError) as error:
         encode_response(tokenizer, "<think>\nOak?\n</think>\n\nAsh.", chat=True)
-    assert str(error.value).startswith(
-        "response: the chat template does not write '<think>\\nOak?\\n</think>\\n\\nAsh.' as it stands"
-    )
+    expected = "response: the chat template does not write '<think>\\nOak?\\n</think>\\n\\nAsh.' as it stands"
+    assert str(error.value).startswith(expected)
     plain = byte_tokenizer(OWN["channel"])  # knows no thoughts
     assert decode(plain, encode_response(plain, "<think>x</think>Ash.", chat=True), chat=True) == "<think>x</think>Ash."
 
@@ -171,9 +168,9 @@ def test_an_answer_that_the_template_would_change_is_an_error():
         ),
         (
             "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}",
-            "tokenizer: no answer can be written with its chat template: it leaves out what the user or the assistant says. Set "
-            "its variables with load_policy(..., chat_options=...) (it reads: none), set tokenizer.chat_template, or use raw "
-            "text prompts.",
+            "tokenizer: no answer can be written with its chat template: it leaves out what the user or the assistant says. "
+            "Set its variables with load_policy(..., chat_options=...) (it reads: none), set tokenizer.chat_template, or use "
+            "raw text prompts.",
         ),
     ],
 )
