@@ -4,13 +4,19 @@ import json
 import re
 
 import pytest
+from support.templates import DATED, NO_PREFIX, SWITCH
 
 import paretokit as pk
 from paretokit.cli import main
+from paretokit.cli.model_rows import chat_rows
 from paretokit.experiments import memory
 from paretokit.models.tiny import random_policy
 from paretokit.preferences.records import native_records
 
+GLM_LIKE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + ('\\n<think></think>' if m.role == 'assistant' else '') + m.content }}"
+    "{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+)
 PARTS = {"weights", "gradients", "update", "moments", "activations", "chunk", "reading"}
 
 
@@ -69,6 +75,60 @@ def test_json_holds_all_of_it(shell):
     assert set(training["memory"]) >= {*PARTS, "total", "available", "fits", "suggestion"}
     assert training["memory"]["fits"]
     assert set(training["seconds"]) == {"training", "references", "figures", "total"}
+
+
+def test_a_policy_alone_is_looked_at(shell, tmp_path):
+    base = random_policy(adapter="none")
+    base.tokenizer.chat_template = GLM_LIKE
+    base.export(tmp_path / "model")
+    status, out, _ = shell("doctor", "--policy", "model")
+    assert status == 0
+    rows = dict(line.strip().split("  ", 1) for line in out.splitlines() if "  " in line.strip())
+    said = {name: found.strip() for name, found in rows.items()}
+    assert said["chat template"] == "yes"
+    assert said["lead-in of an answer"] == "none"  # an exported prompt has it
+    assert said["chat options"] == "none"
+    assert said["date"] == "not printed by the template"
+    assert said["a generation ends at"] == "<|im_end|>"
+    assert said["shared prompts"] == "yes"
+    found = json.loads(shell("doctor", "--policy", "model", "--json")[1])["policy"]
+    assert found["chat"] == {
+        **{"template": True, "problem": "", "lead_in": "", "options": {}, "date": None, "ends": ["<|im_end|>"]},
+    }
+    assert found["shared prompts"]["exact"]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (GLM_LIKE, {"lead-in of an answer": "'\\n<think></think>'", "chat options": "none"}),
+        (SWITCH, {"lead-in of an answer": "none", "chat options": "enable_thinking=False"}),
+        (DATED, {"date": "2026-03-05, pinned"}),
+        (
+            NO_PREFIX,
+            {"chat template": "no: tokenizer: no answer can be written with its chat template: a prompt is no beginning"},
+        ),
+        (None, {"chat template": "none: prompts are raw text"}),
+    ],
+)
+def test_what_is_decided_about_chats_is_said(template, expected, monkeypatch):
+    monkeypatch.setattr("paretokit.models.build.today", lambda: "2026-03-05")
+    policy = random_policy(adapter="none")
+    policy.tokenizer.chat_template = template
+    rows = dict(chat_rows(policy))
+    for name, found in expected.items():
+        assert rows[name].startswith(found)
+
+
+def test_rendered_texts_are_said(shell, tmp_path):
+    records = native_records(pk.world("safety").preferences.select(limit=40))
+    lines = [json.dumps({**one, "prompt": "<|im_start|>user\nHi<|im_end|>"}) for one in records[:3]]
+    (tmp_path / "pairs.jsonl").write_text("\n".join([*lines, *map(json.dumps, records[3:])]), encoding="utf-8")
+    _, out, _ = shell("doctor", "--policy", "tiny", *TRAIN, "--heldout", "0")
+    assert "warning: 3 prompts and 0 responses spell special tokens (<|im_start|>, <|im_end|>)" in out
+    _, out, _ = shell("doctor", "--policy", "tiny", *TRAIN, "--heldout", "0", "--json")
+    assert json.loads(out)["training"]["rendered"]["prompts"] == 3
+    assert json.loads(out)["training"]["chat"]["template"]
 
 
 def test_without_the_options_it_is_as_before(shell):
