@@ -27,7 +27,7 @@ _CLOCK = "strftime_now"
 # what transformers passes to every template, or defines in every one
 _TAKEN = ("add_generation_prompt", "continue_final_message", "documents", "messages", "tools", _CLOCK)
 _DIRECTIVE = re.compile("%[-_0^#]?[A-Za-z]")
-_DEFAULTS = {"enable_thinking": False}  # where the template knows the name
+_THINKING = "enable_thinking"  # off by default, where the template knows the name
 
 
 def today() -> str:
@@ -47,17 +47,17 @@ class ChatFormat:
     options: Mapping[str, Any] = field(default_factory=dict)  # template variables that were asked for, JSON values
     date: str | None = None  # what the template prints as today, "2026-11-30"; None: the clock's date at each call
     by_clock: bool = False  # nobody asked for the date: it is that of the day on which the model was loaded
+    thoughts: bool = False  # thoughts are part of an answer: what follows the generation prompt is scored, lead-in included
     ends: frozenset[int] = frozenset()  # ids that end a generation, beside EOS and the end of turn
 
     @property
     def variables(self) -> dict[str, Any]:
-        """The template variables that are set: `options`, and False for `enable_thinking` where the template knows it.
-
-        An exported template has that in its text already.
+        """The template variables that are set: `options`, and `enable_thinking` where the template knows it: False, but True
+        where `thoughts` are part of an answer. An exported template has that in its text already.
         """
         own = own_template(self.tokenizer)
-        defaults = [] if own is None else [name for name in _DEFAULTS if name in self.known and _setting(name) not in own]
-        return {**{name: _DEFAULTS[name] for name in defaults}, **self.options}
+        known = own is not None and _THINKING in self.known and _setting(_THINKING) not in own
+        return {**({_THINKING: self.thoughts} if known else {}), **self.options}
 
     @property
     def known(self) -> frozenset[str]:
@@ -80,7 +80,8 @@ class ChatFormat:
     def to_json(self) -> dict[str, Any]:
         """Return what `restored` needs, as JSON values; the date only where it is printed."""
         date = self.date if self.prints_date else None
-        return {"options": self.variables, "date": date, "by_clock": self.by_clock and date is not None}
+        clock = self.by_clock and date is not None
+        return {"options": self.variables, "date": date, "by_clock": clock, "thoughts": self.thoughts}
 
     def restored(self, data: Mapping[str, Any] | None) -> "ChatFormat":
         """Return the format with the options and the date that `to_json` wrote; as it is for None.
@@ -89,17 +90,19 @@ class ChatFormat:
         """
         if data is None:
             return self
-        made = chat_format(self.tokenizer, options=data["options"], date=data["date"], ends=self.ends)
+        made = chat_format(
+            self.tokenizer, options=data["options"], date=data["date"], thoughts=bool(data["thoughts"]), ends=self.ends
+        )
         return replace(made, by_clock=bool(data["by_clock"]), date=data["date"] or self.date)
 
-    def changed(self, *, options: Mapping[str, Any] | None, date: str | None) -> "ChatFormat":
+    def changed(self, *, options: Mapping[str, Any] | None, date: str | None, thoughts: bool | None) -> "ChatFormat":
         """Return the format with what is given set anew, checked as `chat_format` does; None leaves it as it is."""
         made = self
         if options is not None:
             made = replace(made, options=chat_format(self.tokenizer, options=options).options)
         if date is not None:
             made = replace(made, date=chat_format(self.tokenizer, date=date).date, by_clock=False)
-        return made
+        return made if thoughts is None else replace(made, thoughts=thoughts)
 
     def on(self, date: str) -> "ChatFormat":
         """Return the format with another date, as it was or would have been loaded on that day."""
@@ -111,12 +114,14 @@ def chat_format(
     *,
     options: Any = None,
     date: str | None = None,
+    thoughts: bool = False,
     ends: Iterable[int] = (),
 ) -> ChatFormat:
     """Return the format of a tokenizer's chats, checked.
 
     `options` are variables of its chat template with JSON values; a template that knows `enable_thinking` has it off unless
-    it stands there. `date` is printed as today's, "2026-11-30". `ends` are further ids that end a generation. Raises
+    it stands there. `date` is printed as today's, "2026-11-30". `thoughts` makes thoughts part
+    of an answer. `ends` are further ids that end a generation. Raises
     `ConfigError` for a variable that the template does not read or that is set otherwise, a value that is no JSON, and a date
     that is none or is not printed.
 
@@ -128,7 +133,8 @@ none. Leave it out.
     """
     given = {} if options is None else options
     _check_options(given, tokenizer)
-    made = ChatFormat(tokenizer, _json_copy(given), None if date is None else _checked_date(date), ends=frozenset(ends))
+    day = None if date is None else _checked_date(date)
+    made = ChatFormat(tokenizer, _json_copy(given), day, thoughts=thoughts, ends=frozenset(ends))
     if date is not None and not made.prints_date:
         raise ConfigError(f"date: found {date!r} for a chat template that prints no date. Leave it out.")
     return made

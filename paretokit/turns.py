@@ -5,7 +5,7 @@ template writes between the generation prompt and the answer, such as an empty t
 never wrote it in training, so it belongs to the prompt. Imports: the standard library, `errors`, `prompts`, `templates`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ _QUESTION = "ParetokitQuestion"
 _PLAIN_QUESTION = (Message(role="user", content=_QUESTION),)
 _CANONICAL = (_PLAIN_QUESTION, (Message(role="system", content="Be kind."), *_PLAIN_QUESTION))
 _ANSWERS = (_PROBE, "the", "The", "a", "I", "1")  # beginnings that many vocabularies hold together with a blank
+_OPEN, _CLOSE = "<think>", "</think>"  # a thought, in nearly all templates that know them
 _JOINTS = 8  # so many characters before an answer may be tokenised together with it
 _ANCHORS = ("\n", "~", "x")  # texts that a blank is put in front of, in place of the text behind them
 
@@ -43,7 +44,8 @@ class Turn(NamedTuple):
 
     question: tuple[Message, ...]
     parts: bool  # contents are passed as lists of parts, since the template leaves out plain text
-    before: str  # the conversation up to the answer
+    before: str  # the conversation up to the answer, or up to the lead-in where that is part of the answer
+    lead: str  # the lead-in of an answer, where it is part of it, else ""
     after: str
     joint: str  # the end of `before`, such as a blank, that is tokenised together with the answer and counts as part of it
     alone: bool  # an answer is tokenised as a text read alone, which some tokenizers put a blank in front of
@@ -62,12 +64,16 @@ def turn_of(chat: ChatFormat) -> Turn:
 def _turn(chat: ChatFormat, template: str) -> Turn:
     question, parts, before, after, problem = _framed(chat)
     end, tail = _end(chat, after)
-    turn = Turn(question, parts, before, after, "", True, tail, end, problem)
+    prompt = before
+    if chat.thoughts and not problem:
+        prompt = _render(chat, question, parts=parts, generation=True)
+        prompt = prompt if before.startswith(prompt) else before  # else no prompt can be made: see `lead_in`
+    turn = Turn(question, parts, prompt, before[len(prompt) :], after, "", True, tail, end, problem)
     if problem:
         return turn
-    for length in range(min(len(before), _JOINTS) + 1):
+    for length in range(min(len(prompt), _JOINTS) + 1):
         for alone in (False, True):
-            made = turn._replace(joint=before[len(before) - length :], alone=alone)
+            made = turn._replace(joint=prompt[len(prompt) - length :], alone=alone)
             if all(_joins(chat, made, answer) for answer in _ANSWERS):
                 return made
     return turn._replace(problem="the tokens of a conversation cannot be told apart into those of prompt and answer")
@@ -75,6 +81,7 @@ def _turn(chat: ChatFormat, template: str) -> Turn:
 
 def _joins(chat: ChatFormat, turn: Turn, answer: str) -> bool:
     """Whether prompt, answer and end token, encoded apart, have the tokens of the conversation."""
+    answer = turn.lead + answer
     whole = _ids(chat, turn.before + answer + turn.after)
     parts = _ids(chat, turn.before[: len(turn.before) - len(turn.joint)]) + list(written(chat, answer + turn.tail, turn))
     parts += [] if turn.end is None else [turn.end]
@@ -114,10 +121,10 @@ def chat_ids(chat: ChatFormat, messages: tuple[Message, ...]) -> tuple[int, ...]
     prompt is no beginning of the conversation.
     """
     turn = turn_of(chat)
-    lead_in(chat, messages)
+    lead = lead_in(chat, messages)
     answered = (*messages, Message(role="assistant", content=_PROBE))
     whole = list(_render(chat, answered, parts=turn.parts, tokenize=True))
-    body = list(written(chat, _PROBE + turn.tail, turn))
+    body = list(written(chat, (lead if chat.thoughts else "") + _PROBE + turn.tail, turn))
     for start in range(len(whole) - len(body), -1, -1):
         if whole[start : start + len(body)] == body:
             return tuple(whole[:start])
@@ -146,7 +153,8 @@ def lead_in(chat: ChatFormat, messages: tuple[Message, ...] | None = None) -> st
             f"a prompt is no beginning of the conversation that it belongs to. It ends in {found!r}, and before an answer the "
             f"conversation has {expected!r}",
         )
-    if not before.endswith(turn.joint) or (turn.end is not None and not after.startswith(turn.tail)):
+    start = prompt if chat.thoughts else before
+    if not start.endswith(turn.joint) or (turn.end is not None and not after.startswith(turn.tail)):
         raise _unfit(chat, "it writes another beginning or end of the answer for these messages than for others")
     return before[len(prompt) :]
 
@@ -176,39 +184,74 @@ def usual_lead_in(chat: ChatFormat) -> str:
     if chat.tokenizer.chat_template is None:
         return ""
     try:
-        return lead_in(chat)
+        lead = lead_in(chat)
     except (DataError, ModelError):
         return ""
+    return "" if chat.thoughts else lead
 
 
 def inside(chat: ChatFormat, response: str) -> str:
     """Return a response as the template writes it: without the blanks around it where it leaves them out.
 
-    `DataError` where the template writes something else, such as an answer without the thought in it.
+    Where thoughts are part of an answer, it is all that the template writes behind the prompt, an empty thought included.
+    `DataError` where the template writes something else, such as an answer without the thought in it, and for a thought where
+    it writes thoughts of its own.
     """
     turn = turn_of(chat)
     if turn.problem:
         return response
+    if chat.thoughts:
+        return _with_thought(chat, turn, response)
     whole = _render(chat, (*turn.question, Message(role="assistant", content=response)), parts=turn.parts)
-    if whole == turn.before + response + turn.after:
+    thought = _CLOSE in response and _CLOSE in (chat.template or "")
+    if whole == turn.before + response + turn.after and not thought:
         return response
     if not response.strip():
         return ""
-    found = whole[len(turn.before) : len(whole) - len(turn.after)]
-    framed = whole.startswith(turn.before) and whole.endswith(turn.after) and len(whole) >= len(turn.before + turn.after)
-    if framed and found in response and found.strip() == response.strip():
+    found = _between(turn, whole)
+    if found is not None and found in response and found.strip() == response.strip() and not thought:
         return found
-    raise DataError(
-        f"response: the chat template does not write {describe(response)} as it stands, but "
-        f"{describe(whole[_common(whole, turn.before) :])}; a thought, for example, is taken out or moved. Pass the answer "
-        "without it, or pass prompts as raw text."
+    raise _changed(response, whole[_common(whole, turn.before) :])
+
+
+def _with_thought(chat: ChatFormat, turn: Turn, response: str) -> str:
+    """What the template writes for a response with its thought, which many templates want in a field of its own."""
+    forms: list[dict[str, Any]] = [{"role": "assistant", "content": response}]
+    head, close, rest = response.partition(_CLOSE)
+    if close and "reasoning_content" in (chat.template or ""):
+        thought = head.strip().removeprefix(_OPEN).strip("\n")
+        forms.insert(0, {"role": "assistant", "content": rest.lstrip("\n"), "reasoning_content": thought})
+    whole = ""
+    for form in forms:
+        whole = _render(chat, (*turn.question, form), parts=turn.parts)
+        found = _between(turn, whole)
+        if found is not None and _bare(response) in _bare(turn.before[-len(_OPEN) - 2 :] + found):
+            return found
+    raise _changed(response, whole[_common(whole, turn.before) :])
+
+
+def _between(turn: Turn, whole: str) -> str | None:
+    """What stands in a conversation in the answer's place; None where it is not framed as others are."""
+    framed = whole.startswith(turn.before) and whole.endswith(turn.after) and len(whole) >= len(turn.before + turn.after)
+    return whole[len(turn.before) : len(whole) - len(turn.after)] if framed else None
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def _changed(response: str, found: str) -> DataError:
+    return DataError(
+        f"response: the chat template does not write {describe(response)} as it stands, but {describe(found)}; a thought, for "
+        "example, is taken out or moved. Pass answers without thoughts, load the policy with thoughts=True to have them "
+        "scored, or pass prompts as raw text."
     )
 
 
 def inside_begun(chat: ChatFormat, begun: str) -> str:
     """Return the beginning of a response as the template writes it where more follows; as it is where it would change it."""
-    if not begun:
-        return ""
+    if not begun or chat.thoughts:
+        return begun
     try:
         return inside(chat, begun + _PROBE).removesuffix(_PROBE)
     except DataError:
@@ -279,7 +322,7 @@ def _ids(chat: ChatFormat, text: str) -> list[int]:
 
 
 def _render(
-    chat: ChatFormat, messages: Sequence[Message], *, parts: bool, generation: bool = False, tokenize: bool = False
+    chat: ChatFormat, messages: Sequence[Mapping[str, Any]], *, parts: bool, generation: bool = False, tokenize: bool = False
 ) -> Any:
     """The rendered text, or its ids, in which `sanitize_control_tokens` has special tokens inside the messages as text."""
     options = {"sanitize_control_tokens": True} if tokenize else {}
@@ -300,5 +343,5 @@ def _render(
         ) from error
 
 
-def _as_parts(message: Message) -> dict[str, Any]:
-    return {"role": message["role"], "content": [{"type": "text", "text": message["content"]}]}
+def _as_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {**message, "content": [{"type": "text", "text": message["content"]}]}

@@ -32,6 +32,7 @@ def chat_rows(policy: "Policy") -> list[tuple[str, str]]:
     return [
         ("chat template", f"no: {facts['problem']}" if facts["problem"] else "yes"),
         ("lead-in of an answer", repr(facts["lead_in"]) if facts["lead_in"] else "none"),
+        ("thoughts in answers", "scored" if facts["thoughts"] else "refused where the template would take them out"),
         ("chat options", options or "none"),
         ("date", "not printed by the template" if facts["date"] is None else f"{facts['date']}, pinned"),
         ends,
@@ -48,6 +49,7 @@ def chat_facts(policy: "Policy") -> dict[str, Any]:
     if chat.template is not None:
         try:
             lead = lead_in(chat)
+            lead = "" if chat.thoughts else lead
         except (DataError, ModelError) as error:
             problem = str(error)
     try:
@@ -60,6 +62,7 @@ def chat_facts(policy: "Policy") -> dict[str, Any]:
         "problem": problem,
         "lead_in": lead,
         "options": facts["options"],
+        "thoughts": facts["thoughts"],
         "date": facts["date"],
         "ends": ends,
     }

@@ -201,7 +201,7 @@ def start_key(policy: Policy, evaluation: Evaluation | None) -> str:
     answers = policy.base_hash if policy.at_base() else policy_hash(policy)
     measured = None if evaluation is None else evaluation.to_json()
     chat = chat_record(policy)
-    said = [] if chat is None else [json.dumps([chat["options"], chat["lead_in"]], sort_keys=True)]
+    said = [] if chat is None else [json.dumps([chat["options"], chat["lead_in"], chat["thoughts"]], sort_keys=True)]
     described = " ".join([answers, json.dumps(measured, sort_keys=True), *said])
     return dated(sha256(described.encode()).hexdigest()[:16], chat)
 
@@ -210,7 +210,7 @@ def chat_record(policy: Policy) -> dict[str, Any] | None:
     """Return what a run keeps of the policy's chat format: `ChatFormat.to_json` and the lead-in of a plain question; None
     where there is no option, no date and no lead-in, and the chat template alone says all."""
     made = {**policy.chat.to_json(), "lead_in": usual_lead_in(policy.chat)}
-    return made if made["options"] or made["date"] or made["lead_in"] else None
+    return made if any(made.values()) else None
 
 
 def _run_steps(

@@ -137,10 +137,12 @@ def assemble(
     seed: int,
     chat_options: Mapping[str, Any] | None = None,
     date: str | None = None,
+    thoughts: bool = False,
 ) -> Policy:
     """Return a policy on the model that `read` gives: the base called `name`, with what `adapter` says trainable, and a head
-    for each of `heads`. `chat_options` and `date` are those of `load_policy`."""
-    chat = chat_format(tokenizer, options=chat_options, date=date)
+    for each of `heads`. `chat_options`, `date` and `thoughts` are those of
+    `load_policy`."""
+    chat = chat_format(tokenizer, options=chat_options, date=date, thoughts=thoughts)
     base = Base(name, read, description=description or name)
     model = read().eval().requires_grad_(adapter == "full")
     rows = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]

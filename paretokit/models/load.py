@@ -35,6 +35,7 @@ def load_policy(
     seed: int = 0,
     chat_options: Mapping[str, Any] | None = None,
     date: str | None = None,
+    thoughts: bool | None = None,
 ) -> "paretokit.models.policy.Policy":
     """Return the policy called `name`, ready to be trained, scored or decoded.
 
@@ -52,8 +53,11 @@ def load_policy(
 
     `chat_options` sets variables that the chat template reads, such as `{"reasoning_effort": "low"}`; where it knows
     `enable_thinking`, that is False unless it stands there. `date`, "2026-11-30", is what a template that prints today's date
-    prints: without it that of today, which then stays as it is. Both are saved with the policy, with its runs and in an
-    exported folder, and a saved policy brings its own; what is passed replaces it.
+    prints: without it that of today, which then stays as it is. `thoughts=True` has answers with thoughts scored whole: what
+    the template writes behind the generation prompt, an empty thought included, is then part of the answer, and
+    `enable_thinking` is True; else a thought in an answer is an error where the template would take it out. All three are
+    saved with the policy and its runs, options and date in an exported folder too, and a saved policy brings its own; what is
+    passed replaces it.
 
     Raises `ModelError` for a model that is missing, damaged or unfit, `ConfigError` for an option out of range.
 
@@ -70,7 +74,7 @@ def load_policy(
         policy = _load_saved(
             folder, source=source, adapter=adapter, heads=heads, attention=attention, device=device, dtype=dtype
         )
-        policy.chat = policy.chat.changed(options=chat_options, date=date)
+        policy.chat = policy.chat.changed(options=chat_options, date=date, thoughts=thoughts)
         return policy
     description = None
     if folder is None:
@@ -90,6 +94,7 @@ def load_policy(
         seed=seed,
         chat_options=chat_options,
         date=date,
+        thoughts=bool(thoughts),
     )
 
 

@@ -92,9 +92,8 @@ def test_a_policy_alone_is_looked_at(shell, tmp_path):
     assert said["a generation ends at"] == "<|im_end|>"
     assert said["shared prompts"] == "yes"
     found = json.loads(shell("doctor", "--policy", "model", "--json")[1])["policy"]
-    assert found["chat"] == {
-        **{"template": True, "problem": "", "lead_in": "", "options": {}, "date": None, "ends": ["<|im_end|>"]},
-    }
+    facts = {"template": True, "problem": "", "lead_in": "", "options": {}, "thoughts": False, "date": None}
+    assert found["chat"] == {**facts, "ends": ["<|im_end|>"]}
     assert found["shared prompts"]["exact"]
 
 

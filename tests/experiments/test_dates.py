@@ -63,7 +63,7 @@ def test_a_run_that_is_done_is_found_on_another_day(base, tmp_path, monkeypatch)
     folder = base(DATED)
     on(monkeypatch, "2026-03-05")
     first = run(load_policy(folder), tmp_path / "store")
-    assert first.spec.chat == {"options": {}, "date": "2026-03-05", "by_clock": True, "lead_in": ""}
+    assert first.spec.chat == {"options": {}, "date": "2026-03-05", "by_clock": True, "thoughts": False, "lead_in": ""}
     on(monkeypatch, "2026-03-06")
     policy = load_policy(folder)
     again = run(policy, tmp_path / "store")
@@ -147,7 +147,8 @@ def test_runs_of_plain_templates_keep_their_names():
     written = spec.to_json()
     old = {key: value for key, value in written.items() if key != "chat"}
     assert RunSpec.from_json(old).id == spec.id
-    dated = spec.replace(chat={"options": {}, "date": "2026-03-05", "by_clock": True, "lead_in": ""}, start="2222-2026-03-05")
+    chat = {"options": {}, "date": "2026-03-05", "by_clock": True, "thoughts": False, "lead_in": ""}
+    dated = spec.replace(chat=chat, start="2222-2026-03-05")
     other = dated.replace(chat={**dated.chat, "date": "2026-03-06"}, start="2222-2026-03-06")
     assert dated.id == other.id != spec.id
     asked = dated.replace(chat={**dated.chat, "by_clock": False})

@@ -87,7 +87,7 @@ def test_the_rest_of_the_template_is_left_alone(start):
 def test_nothing_to_set_leaves_the_text_as_it_is():
     tokenizer = byte_tokenizer(OWN["channel"])
     assert as_format(tokenizer).template == tokenizer.chat_template
-    assert as_format(tokenizer).to_json() == {"options": {}, "date": None, "by_clock": False}
+    assert as_format(tokenizer).to_json() == {"options": {}, "date": None, "by_clock": False, "thoughts": False}
 
 
 def test_a_template_set_later_is_followed():
@@ -221,7 +221,7 @@ def test_a_format_comes_back_from_json():
     assert (back.template, back.by_clock, back.date) == (chat.template, False, "2026-03-05")
     assert ChatFormat(tokenizer, ends=frozenset([7])).restored(None).ends == {7}
     assert chat.on("2026-04-01").date == "2026-04-01"
-    changed = chat.changed(options={"x": 2}, date=None)
+    changed = chat.changed(options={"x": 2}, date=None, thoughts=None)
     assert (changed.variables, changed.date, changed.ends) == ({"x": 2}, "2026-03-05", {7})
 
 

@@ -198,3 +198,40 @@ def test_a_template_may_ask_for_a_system_message():
 def test_parts_hold_all_of_the_text():
     tokenizer = byte_tokenizer(PARTS)
     assert "Name a tree." in tokenizer.decode(encode_prompt(tokenizer, CONVERSATIONS["one turn"]))
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_training", "qwen3_5_think", "qwen3_6", "qwen3_8", "glm4moe"])
+@pytest.mark.parametrize("answer", ["Ash.", "<think>\nOak? No.\n</think>\n\nAsh."])
+def test_thoughts_are_scored_whole_if_asked_for(name, answer):
+    tokenizer = shipped_tokenizer(name)
+    chat = chat_format(tokenizer, thoughts=True)
+    assert chat.variables == {"enable_thinking": True}
+    assert usual_lead_in(chat) == ""
+    for messages in CONVERSATIONS.values():
+        prompt, response = encode_prompt(chat, messages), encode_response(chat, answer, chat=True)
+        asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=True, return_dict=False)
+        said = {"role": "assistant", "content": answer}
+        if name == "qwen3_8" and answer != "Ash.":  # wants a thought in a field of its own
+            said = {"role": "assistant", "content": "Ash.", "reasoning_content": "Oak? No."}
+        whole = tokenizer.apply_chat_template([*messages, said], enable_thinking=True, return_dict=False)
+        assert list(prompt) == asked
+        assert whole[: len(prompt + response)] == list(prompt + response)[: len(whole)]
+        text = decode(chat, response, chat=True)
+        assert text.endswith("Ash.")
+        assert ("Oak?" in text) == ("Oak?" in answer)
+        assert encode_response(chat, text, chat=True) == response
+
+
+def test_thoughts_that_are_dropped_are_an_error_even_then():
+    tokenizer = byte_tokenizer(OWN["generation"].replace("{{ m.content }}<", "{{ m.content.split('</think>')[-1] }}<"))
+    with pytest.raises(DataError, match="a thought, for example, is taken out or moved"):
+        encode_response(chat_format(tokenizer, thoughts=True), "<think>Oak?</think>Ash.", chat=True)
+    chat = chat_format(byte_tokenizer(OWN["channel"]), thoughts=True)
+    with pytest.raises(ModelError, match="the tokens of a conversation cannot be told apart"):
+        encode_prompt(chat, CONVERSATIONS["one turn"])  # its lead-in has special tokens, which no answer has
+
+
+def test_a_thought_after_an_empty_thought_is_an_error():
+    tokenizer = shipped_tokenizer("qwen3_8")  # would write both
+    with pytest.raises(DataError, match="load the policy with thoughts=True to have them scored"):
+        encode_response(tokenizer, "<think>Oak?</think>Ash.", chat=True)

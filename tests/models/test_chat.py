@@ -122,7 +122,7 @@ def test_a_policy_saved_before_there_were_formats_is_read(folder, tmp_path, monk
     load_policy(folder(DATED)).save(tmp_path / "saved")
     path = tmp_path / "saved" / "policy.json"
     content = json.loads(path.read_text("utf-8"))
-    assert content.pop("chat") == {"options": {}, "date": "2026-03-05", "by_clock": True}
+    assert content.pop("chat") == {"options": {}, "date": "2026-03-05", "by_clock": True, "thoughts": False}
     path.write_text(json.dumps(content), encoding="utf-8")
     on(monkeypatch, "2026-03-06")
     assert "Today: 06 Mar 2026" in text(load_policy(tmp_path / "saved"))
@@ -132,7 +132,7 @@ def test_options_that_no_longer_fit_the_base_are_an_error(folder, tmp_path):
     load_policy(folder(SWITCH)).save(tmp_path / "saved")
     path = tmp_path / "saved" / "policy.json"
     content = json.loads(path.read_text("utf-8"))
-    for chat in ({**content["chat"], "options": {"gone": 1}}, {"options": {}}):
+    for chat in ({**content["chat"], "options": {"gone": 1}}, {"options": {}, "date": None}):
         path.write_text(json.dumps({**content, "chat": chat}), encoding="utf-8")
         with pytest.raises(ModelError, match="its chat options do not fit the chat template of its base"):
             load_policy(tmp_path / "saved")
