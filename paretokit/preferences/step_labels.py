@@ -1,7 +1,7 @@
 """`StepLabels`: responses cut into steps, with a label for each step and objective, as a value that nobody can change.
 
 A label is about the text up to the end of its step. What a process reward model is trained on.
-Imports: `errors`, `prompts`, and `records`, `splits` of this floor.
+Imports: `errors`, `prompts`, and `joints`, `records`, `splits`, `step_report` of this floor.
 """
 
 import hashlib
@@ -13,8 +13,10 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from paretokit.errors import DataError, suggestion
+from paretokit.preferences.joints import separated
 from paretokit.preferences.records import checked_objectives
 from paretokit.preferences.splits import held_out_by_prompt
+from paretokit.preferences.step_report import StepReport, count_steps
 from paretokit.prompts import Prompt, as_prompt, as_text, describe
 
 __all__ = ["FIELDS", "KINDS", "StepLabels", "check_kind", "checked_labels", "checked_steps"]
@@ -43,6 +45,8 @@ class StepLabels:
     _steps: tuple[tuple[str, ...], ...]
     _labels: tuple[Mapping[str, Row], ...]
     _source: str
+    _skipped: tuple[str, ...]
+    _left_out: Mapping[str, int]
 
     def __init__(
         self,
@@ -52,11 +56,13 @@ class StepLabels:
         steps: Sequence[Sequence[str]],
         labels: Sequence[Mapping[str, Sequence[float | None]]],
         source: str = "memory",
+        skipped: Sequence[str] = (),
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         """Take the records over, copying what could be changed later.
 
         `kinds` names the objectives, in order, each with its kind. A record of `labels` need not name all of them: what it
-        leaves out is not labelled. Raises `DataError` for what cannot be used, naming the record, counted from 0.
+        leaves out is not labelled. `skipped` and `left_out` say what reading left out. Raises `DataError` for what cannot be used, naming the record, counted from 0.
         """
         names = checked_objectives(tuple(kinds), source=source, fields=FIELDS)
         sizes = len(prompts), len(steps), len(labels)
@@ -80,6 +86,8 @@ class StepLabels:
                 for place, found, parts in zip(places, labels, cut, strict=True)
             ),
             _source=source,
+            _skipped=tuple(skipped),
+            _left_out=MappingProxyType({reason: count for reason, count in (left_out or {}).items() if count}),
         )
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
@@ -114,8 +122,18 @@ class StepLabels:
 
     @property
     def source(self) -> str:
-        """Where the labels came from: a path, "label_steps" or "memory"."""
+        """Where the labels came from: a path, "DataFrame", "list", "label_steps" or "memory"."""
         return self._source
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What reading left out with `on_error="skip"`: one message per record."""
+        return self._skipped
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """What a recipe does not use, counted by its reason, such as "screening questions"."""
+        return self._left_out
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,7 +153,8 @@ class StepLabels:
         return hash(self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (dict(self._kinds), self._prompts, self._steps, tuple(map(dict, self._labels)), self._source)
+        content = (dict(self._kinds), self._prompts, self._steps, tuple(map(dict, self._labels)))
+        return _rebuilt, (*content, self._source, self._skipped, dict(self._left_out))
 
     def __repr__(self) -> str:
         count = sum(map(len, self._steps))
@@ -165,7 +184,37 @@ class StepLabels:
             steps=[self._steps[index] for index in chosen],
             labels=[{name: self._labels[index][name] for name in names} for index in chosen],
             source=self._source,
+            skipped=self._skipped,
+            left_out=self._left_out,
         )
+
+    def separated(self, separator: str) -> "StepLabels":
+        r"""Return the same labels with `separator` between steps that meet without a blank or a line break, see `joints`.
+
+        >>> made = StepLabels(kinds={"right": "class"}, prompts=["2 + 3?"], steps=[["Add.", "It is 5."]],
+        ...     labels=[{"right": [1, 1]}])
+        >>> made.report().joints, "".join(made.separated(" ").steps[0])
+        (1, 'Add. It is 5.')
+        """
+        return StepLabels(
+            kinds=self._kinds,
+            prompts=self._prompts,
+            steps=[separated(steps, separator) for steps in self._steps],
+            labels=self._labels,
+            source=self._source,
+            skipped=self._skipped,
+            left_out=self._left_out,
+        )
+
+    def report(self) -> StepReport:
+        """Return what the labels hold, as counts; its text is a table. See `StepReport`.
+
+        >>> made = StepLabels(kinds={"calm": "class"}, prompts=["Hi"], steps=[["Hello.", " You?"]], labels=[{"calm": [1, None]}])
+        >>> found = made.report()
+        >>> found.steps, found.objectives[0].labelled
+        (2, 1)
+        """
+        return count_steps(self)
 
     def split(self, *, test: float | int, seed: int) -> tuple["StepLabels", "StepLabels"]:
         """Return (train, test) with no prompt in both; as `Preferences.split`, `test` counts responses.
@@ -262,8 +311,12 @@ def _label(value: Any, kind: str, *, place: str) -> float | None:
     return float(value)
 
 
-def _rebuilt(kinds: Any, prompts: Any, steps: Any, labels: Any, source: str) -> StepLabels:
-    return StepLabels(kinds=kinds, prompts=prompts, steps=steps, labels=labels, source=source)
+def _rebuilt(
+    kinds: Any, prompts: Any, steps: Any, labels: Any, source: str, skipped: Any = (), left_out: Any = None
+) -> StepLabels:
+    return StepLabels(
+        kinds=kinds, prompts=prompts, steps=steps, labels=labels, source=source, skipped=skipped, left_out=left_out
+    )
 
 
 def _canonical(value: Any) -> bytes:

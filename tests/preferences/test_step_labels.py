@@ -192,7 +192,7 @@ def test_refused_selections(call, kind, message):
 
 
 GOOD = {"prompt": "p", "steps": ["A."], "labels": {"calm": [1]}, "kind": {"calm": "class"}}
-REMEDY = " Correct the record, or remove the line."
+REMEDY = " Correct the record, or leave such records out with on_error='skip'."
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,10 @@ def test_a_record_that_cannot_be_used_is_named(tmp_path, monkeypatch, record, me
 def test_a_file_that_cannot_be_read_as_a_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "labels.txt").write_text("x")
     for name, message in (
         ("empty.jsonl", "empty.jsonl: found no records, expected at least one."),
-        ("labels.csv", "labels.csv: found the file type '.csv', expected .jsonl, .ndjson, .json; convert it to JSONL."),
+        ("labels.txt", "labels.txt: found the file type '.txt', expected one of .jsonl"),
         ("none.jsonl", "none.jsonl: there is no such file"),
     ):
         with pytest.raises(DataError) as error:
