@@ -44,18 +44,18 @@ def read_step_labels(
 
     `source` is a path to a file, a table in memory (a DataFrame, ...), or a list of dicts, as in `read_preferences`.
 
-    Our own form has the fields `prompt`, `steps`, `labels` and `kind` in every record: `labels` holds, by objective, a number or
-    null for each step; `kind` holds "value" or "class" for each objective that `labels` names, the same in every record.
+    Our own form has the fields `prompt`, `steps`, `labels` and `kind` in every record: `labels` holds, by objective, a number
+    or null for each step; `kind` holds "value" or "class" for each objective that `labels` names, the same in every record.
     Objectives are ordered by first appearance. `experiments.step_files.write_step_labels` writes such a file. In tables and CSV
     files, lists and objects may be spelled as JSON text.
 
-    `recipe` reads a public form, with the meaning that its authors gave it (`recipes.step_recipes`): "prm800k", "math-shepherd",
-    "trl-stepwise", "processbench", "mahalo-value". Questions become raw prompts. What a recipe does not use is counted in
+    `recipe` reads a public form, with the meaning that its authors gave it (`recipes.step_recipes`): "prm800k",
+    "math-shepherd", "trl-stepwise", "processbench", "mahalo-value". Questions become raw prompts. What a recipe does not use is counted in
     `.left_out`. Without a recipe a public form is an error that names the recipe.
 
     The steps of a response, joined, are the text that a model reads. Where two of them meet without a blank or a line break, a
-    warning says how many; `separator` (" ", "\\n", ...) is put there, see `joints.separated`, and with "" the steps are taken as
-    they are, without a warning. Between steps that are parted already nothing is put.
+    warning says how many; `separator` (" ", "\\n", ...) is put there, see `joints.separated`, and with "" the steps are
+    taken as they are, without a warning. Between steps that are parted already nothing is put.
 
     `on_error="raise"` raises `DataError` for the first record that cannot be used, naming place and field; `"skip"` leaves such
     records out and lists them in `.skipped`. Raises `ConfigError` for an unknown recipe.
@@ -148,8 +148,8 @@ def _check_form(row: Record) -> None:
         return
     if recipe := recognised_steps(row.fields):
         raise DataError(
-            f"{row.place}: found the columns {_listed(row)}, which are those of {recipe.source}, expected {', '.join(_FIELDS)}. "
-            f"Pass recipe={recipe.name!r}."
+            f"{row.place}: found the columns {_listed(row)}, which are those of {recipe.source}, expected "
+            f"{', '.join(_FIELDS)}. Pass recipe={recipe.name!r}."
         )
 
 
@@ -158,7 +158,7 @@ def _listed(row: Record) -> str:
 
 
 def _from_text(row: Record) -> Record:
-    """The record with what is no text read, where a cell of a table spells it: lists and objects as JSON, numbers, true, false."""
+    """The record with what a cell of a table spells as text read: lists and objects as JSON, numbers, true and false."""
     fields = dict(row.fields)
     for name in _PLAIN & set(fields):
         if isinstance(value := fields[name], str) and re.fullmatch(r"-?[0-9]+|true|false", value.strip().lower()):

@@ -62,7 +62,8 @@ class StepLabels:
         """Take the records over, copying what could be changed later.
 
         `kinds` names the objectives, in order, each with its kind. A record of `labels` need not name all of them: what it
-        leaves out is not labelled. `skipped` and `left_out` say what reading left out. Raises `DataError` for what cannot be used, naming the record, counted from 0.
+        leaves out is not labelled. `skipped` and `left_out` say what reading left out. Raises `DataError` for what cannot be
+        used, naming the record, counted from 0.
         """
         names = checked_objectives(tuple(kinds), source=source, fields=FIELDS)
         sizes = len(prompts), len(steps), len(labels)
@@ -209,7 +210,7 @@ class StepLabels:
     def report(self) -> StepReport:
         """Return what the labels hold, as counts; its text is a table. See `StepReport`.
 
-        >>> made = StepLabels(kinds={"calm": "class"}, prompts=["Hi"], steps=[["Hello.", " You?"]], labels=[{"calm": [1, None]}])
+        >>> made = StepLabels(kinds={"calm": "class"}, prompts=["Hi"], steps=[["Oh.", " You?"]], labels=[{"calm": [1, None]}])
         >>> found = made.report()
         >>> found.steps, found.objectives[0].labelled
         (2, 1)

@@ -44,8 +44,7 @@ class StepReport(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        plain = self._asdict() | {"objectives": [one._asdict() for one in self.objectives], "left_out": dict(self.left_out)}
-        return plain
+        return self._asdict() | {"objectives": [one._asdict() for one in self.objectives], "left_out": dict(self.left_out)}
 
     def __str__(self) -> str:
         lines = [

@@ -47,7 +47,7 @@ def test_sources_that_hold_nothing(source, message):
 
 
 def test_steps_that_meet_without_a_blank_are_warned_of():
-    with pytest.warns(UserWarning) as seen:
+    with pytest.warns(UserWarning, match="meet without a blank") as seen:
         found = read_step_labels([RECORD, BARE])
     assert found.steps[1] == ("Add.", "It is 5.")
     assert str(seen[0].message) == (

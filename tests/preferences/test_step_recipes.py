@@ -288,7 +288,7 @@ def test_records_that_cannot_be_used_can_be_skipped():
     assert len(found) == 1
     assert [message.partition(":")[0] for message in found.skipped] == ["list, row 1, field 'labels'", "list, row 2"]
     assert found.report().skipped == 2
-    with pytest.raises(ConfigError, match="on_error: found 'skp', expected 'raise' or 'skip'. Did you mean 'skip'"):
+    with pytest.raises(ConfigError, match=r"on_error: found 'skp', expected 'raise' or 'skip'\. Did you mean 'skip'"):
         read(STEPWISE, "trl-stepwise", on_error="skp")
 
 

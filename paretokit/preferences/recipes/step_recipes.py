@@ -77,7 +77,7 @@ def _fits(recipe: StepRecipe, fields: Mapping[str, Any]) -> bool:
 
 
 def _prm800k(row: Record, left_out: "Counter[str]") -> list[StepRow]:
-    """The solution that the labeller followed, and for each alternative to one of its steps the solution up to there with it."""
+    """The solution that the labeller followed, and for each alternative to one of its steps the solution up to it."""
     for flag, reason in (
         ("is_quality_control_question", "quality-control questions"),
         ("is_initial_screening_question", "screening questions"),
@@ -237,7 +237,8 @@ def _trl_stepwise(row: Record, left_out: "Counter[str]") -> list[StepRow]:
         text = as_text(step, place=f"{row.place}, field 'completions', step {index}")
         if label is not None and label not in (0, 1):  # true and false are 1 and 0
             raise DataError(
-                f"{row.place}, field 'labels', step {index}: found {describe(label)}, expected true (right) or false, or 1 or 0."
+                f"{row.place}, field 'labels', step {index}: found {describe(label)}, expected true (right) or false, or 1 or "
+                "0."
             )
         if text:
             texts.append(text)
@@ -344,8 +345,8 @@ STEP_RECIPES = {
             objective="correctness",
             kind="value",
             rule=(
-                "people's ratings as numbers: 1 right, 0 neither wrong nor progress, -1 wrong; every alternative to a step is a "
-                "response of its own, a step that the labeller wrote is not rated"
+                "people's ratings as numbers: 1 right, 0 neither wrong nor progress, -1 wrong; every alternative to a step is "
+                "a response of its own, a step that the labeller wrote is not rated"
             ),
             separator="\n",
             licence="MIT",
