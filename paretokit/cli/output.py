@@ -68,14 +68,26 @@ def figures_of(run: Run) -> list[dict[str, Any]]:
     over prompts explains. Without figures before training those entries are None. On held-out pairs the accuracies of the
     implicit-reward margin follow; before training every margin is zero, so they have no figure of that time.
     """
-    front = front_of([run])
-    return [*_figures(front), *_figures(margins_of(run))]
+    assert run.scores is not None
+    judged = [axis for axis in run.spec.axes if run.scores[axis].notna().any()]
+    front = front_of([run]) if len(judged) == len(run.spec.axes) else _front(run, judged)
+    unjudged = [_no_figure(axis) for axis in run.spec.axes if axis not in judged]
+    return [*_figures(front), *unjudged, *_figures(margins_of(run))]
 
 
 def margins_of(run: Run) -> Front | None:
     """Return the accuracies of the margins of a run on held-out pairs as a front of one point; None on a world."""
     assert run.scores is not None
     names = [str(name) for name in run.scores.columns if str(name).endswith(" margin accuracy")]
+    return _front(run, [name for name in names if run.scores[name].notna().any()])
+
+
+def _no_figure(axis: str) -> dict[str, Any]:
+    """The row of a figure that no held-out pair gives, since none is judged and untied."""
+    return dict.fromkeys(("figure", "before", "after", "low", "high", *_DIFFERENCE)) | {"figure": axis}
+
+
+def _front(run: Run, names: Sequence[str]) -> Front | None:
     return Front.from_scores(labelled(run), by=["method"], objectives=names) if names else None
 
 
@@ -131,7 +143,7 @@ def _figures_table(figures: Sequence[Mapping[str, Any]]) -> tables.Table:
         (
             str(row["figure"]),
             number(row["before"]),
-            f"{number(row['after'])} [{number(row['low'])} {number(row['high'])}]",
+            "not judged" if row["after"] is None else f"{number(row['after'])} [{number(row['low'])} {number(row['high'])}]",
             ""
             if row["difference"] is None
             else f"{row['difference']:+.3f} [{row['difference_low']:+.3f} {row['difference_high']:+.3f}]",

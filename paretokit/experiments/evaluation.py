@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from paretokit.decoding.sample import generate
+from paretokit.errors import ConfigError, DataError
 from paretokit.experiments.score import score
 from paretokit.maths.simplex import Weights
 from paretokit.models.policy import Policy
@@ -92,6 +93,12 @@ class HeldOutEvaluation:
         """The axes of the front: the accuracy per objective."""
         return tuple(f"{objective} accuracy" for objective in self.pairs.objectives)
 
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """The objectives on which no held-out pair is judged and untied: they have no figure."""
+        known = (self.pairs.labels.abs() == 1).any(dim=1).tolist()
+        return tuple(name for name, judged in zip(self.pairs.objectives, known, strict=True) if not judged)
+
     def to_json(self) -> dict[str, Any]:
         """Return what was measured, for the run's spec."""
         return {
@@ -134,11 +141,19 @@ Evaluation = WorldEvaluation | HeldOutEvaluation
 
 def plan(preferences: Preferences, *, heldout: int, max_length: int | None) -> tuple[Preferences, Evaluation | None]:
     """Return the pairs to train on and what to measure: on a world its own held-out prompts; on other data up to `heldout`
-    pairs, at most a fifth, split off by prompt with a fixed seed; nothing where `heldout` is 0."""
+    pairs, at most a fifth, split off by prompt with a fixed seed; nothing where `heldout` is 0 or there are fewer than five
+    pairs. Raises `ConfigError` for a negative `heldout`, `DataError` for pairs of a single prompt, which cannot be split."""
+    if heldout < 0:
+        raise ConfigError(f"heldout: found {heldout}, expected a number of pairs, or 0 for no figures.")
     if preferences.source.startswith("world:"):
         return preferences, WorldEvaluation(name=preferences.source.removeprefix("world:"))
     count = min(heldout, len(preferences) // 5)
     if count == 0:
         return preferences, None
+    if len(set(preferences.prompts)) == 1:
+        raise DataError(
+            f"heldout: found {len(preferences)} pairs of one prompt, expected two prompts or more, since figures are about "
+            "prompts that are not trained on. Bring more prompts, or set heldout=0."
+        )
     train, test = preferences.split(test=count, seed=0)
     return train, HeldOutEvaluation(pairs=test, max_length=max_length)

@@ -251,7 +251,11 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 
 def read_frame(path: Path) -> pd.DataFrame | None:
     """Return the frame that `write_frame` wrote, null as NaN, or None where there is no file."""
-    return pd.DataFrame(read_lines(path)).fillna(value=math.nan) if path.exists() else None
+    if not path.exists():
+        return None
+    frame = pd.DataFrame(read_lines(path)).fillna(value=math.nan)
+    empty = [name for name in frame.columns if frame[name].isna().all()]  # a column of nothing but null is one of numbers
+    return frame.astype(dict.fromkeys(empty, "float64"))
 
 
 def _plain(value: Any) -> Any:

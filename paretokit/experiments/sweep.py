@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paretokit.errors import ConfigError, ParetokitError
+from paretokit.errors import ConfigError, DataError, ParetokitError
 from paretokit.experiments.compare import front_of
 from paretokit.experiments.evaluation import plan
 from paretokit.experiments.files import storing, write_lines
@@ -130,6 +130,7 @@ def sweep_events(
         resolve_method(method)
     if not (len(methods) and len(weights) and len(seeds)):
         raise ConfigError("sweep: found an empty list, expected at least one method, one weighting and one seed. Add one.")
+    _check_figures(data, heldout=heldout)
     grid = [
         {"method": method, "weights": list(resolve_weights(weighting, data.objectives)), "seed": seed}
         for seed, weighting, method in product(seeds, weights, methods)
@@ -156,6 +157,23 @@ def sweep_events(
         count = min(workers or os.cpu_count() or 1, len(todo))
         events = _spread(setup, todo, workers=count, logs=store.path / "logs")
     return _announced(events, todo, steps=steps)
+
+
+def _check_figures(data: Preferences, *, heldout: int) -> None:
+    """Raise `DataError` where the runs could be trained, but would give no front."""
+    from paretokit.experiments.evaluation import HeldOutEvaluation, plan
+
+    _, evaluation = plan(data, heldout=heldout, max_length=None)
+    if evaluation is None:
+        raise DataError(
+            f"sweep: found {len(data)} pairs and heldout={heldout}, which leave none to hold out, so that no front could be drawn; "
+            "expected five pairs or more, and heldout of at least 1. Bring more pairs, or train single runs with train."
+        )
+    if isinstance(evaluation, HeldOutEvaluation) and evaluation.unjudged:
+        raise DataError(
+            f"sweep: none of the {len(evaluation.pairs)} held-out pairs is judged and untied on {evaluation.unjudged[0]!r}, so "
+            "that no front could be drawn. Bring more pairs, or hold out more with heldout (at most a fifth are)."
+        )
 
 
 def _announced(events: Generator[dict[str, Any]], todo: list[dict[str, Any]], *, steps: int) -> Generator[dict[str, Any]]:

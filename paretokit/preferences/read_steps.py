@@ -50,8 +50,8 @@ def read_step_labels(
     files, lists and objects may be spelled as JSON text.
 
     `recipe` reads a public form, with the meaning that its authors gave it (`recipes.step_recipes`): "prm800k",
-    "math-shepherd", "trl-stepwise", "processbench", "mahalo-value". Questions become raw prompts. What a recipe does not use is counted in
-    `.left_out`. Without a recipe a public form is an error that names the recipe.
+    "math-shepherd", "trl-stepwise", "processbench", "mahalo-value". Questions become raw prompts. What a recipe does not use
+    is counted in `.left_out`. Without a recipe a public form is an error that names the recipe.
 
     The steps of a response, joined, are the text that a model reads. Where two of them meet without a blank or a line break, a
     warning says how many; `separator` (" ", "\\n", ...) is put there, see `joints.separated`, and with "" the steps are

@@ -89,8 +89,8 @@ def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None) -> 
 
     Steps that end beyond `max_length` (default: the model's context) are left out with their labels; pairs are cut as
     `texts.encode_pair` does; both are counted. The responses of a pair are read without an end token, as partial texts are.
-    Raises `DataError`, naming the record, for a text of which nothing that was judged is left, `ConfigError` for a
-    `max_length` beyond the context.
+    Raises `DataError`, naming the record, for a text of which nothing that was judged is left, and for labels that are all
+    null, `ConfigError` for a `max_length` beyond the context.
     """
     kinds = kinds_of(labels)
     limit = length_limit(policy, max_length or policy.context_length)
@@ -102,6 +102,11 @@ def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None) -> 
             table = torch.full((len(kinds), sum(len(text.ends) for text in texts)), torch.nan, dtype=torch.float64)
             table[rows, : own.shape[1]] = own  # of a pair, the second place has no label
             found.append((prompt, texts, table, cut))
+    if not found:
+        raise DataError(
+            f"labels: found no label on the {sum(map(len, sources_of(labels)))} responses of {', '.join(kinds)}, expected some. "
+            "Label some steps, or leave the data out."
+        )
     first = [0]
     for _, _, table, _ in found:
         first.append(first[-1] + table.shape[1])

@@ -192,3 +192,14 @@ def test_messages(call, kind, message) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_labels_that_are_all_null_are_one_clear_error() -> None:
+    kinds = {"right": "class", "worth": "value"}
+    empty = StepLabels(kinds=kinds, prompts=["p", "q"], steps=[["a", "b"], ["c"]], labels=[{}, {"right": [None]}])
+    for labels in (empty, [empty]):
+        with pytest.raises(DataError) as error:
+            encode_labels(POLICY, labels, max_length=None)
+        assert str(error.value) == (
+            "labels: found no label on the 2 responses of right, worth, expected some. Label some steps, or leave the data out."
+        )
