@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from paretokit.decoding.tree import GuidedGeneration
     from paretokit.errors import ParetokitError
     from paretokit.experiments.front import Front
+    from paretokit.experiments.judges import EndpointJudge
     from paretokit.experiments.labelling import label_steps
     from paretokit.experiments.mixtures import score_mixtures
     from paretokit.experiments.rewards import train_reward_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from paretokit.experiments.store import Run, Store
     from paretokit.experiments.sweep import sweep
     from paretokit.experiments.train import train
+    from paretokit.experiments.verifiers import MathVerifier
     from paretokit.models.load import load_policy, load_reward_model
     from paretokit.models.policy import Policy
     from paretokit.models.rewards import RewardModel
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "preferences.pack",
     "Dialogue": "decoding.dialogues",
+    "EndpointJudge": "experiments.judges",
     "Front": "experiments.front",
     "Generation": "decoding.sample",
     "GuidedGeneration": "decoding.tree",
     "LogitMixture": "models.soups",
+    "MathVerifier": "experiments.verifiers",
     "ParetokitError": "errors",
     "Policy": "models.policy",
     "Preferences": "preferences.records",
@@ -89,10 +93,12 @@ _HOMES = {
 __all__ = [
     "Batch",
     "Dialogue",
+    "EndpointJudge",
     "Front",
     "Generation",
     "GuidedGeneration",
     "LogitMixture",
+    "MathVerifier",
     "ParetokitError",
     "Policy",
     "Preferences",

@@ -166,8 +166,8 @@ def _check_figures(data: Preferences, *, heldout: int) -> None:
     _, evaluation = plan(data, heldout=heldout, max_length=None)
     if evaluation is None:
         raise DataError(
-            f"sweep: found {len(data)} pairs and heldout={heldout}, which leave none to hold out, so that no front could be drawn; "
-            "expected five pairs or more, and heldout of at least 1. Bring more pairs, or train single runs with train."
+            f"sweep: found {len(data)} pairs and heldout={heldout}, which leave none to hold out, so that no front could be "
+            "drawn; expected five pairs or more, and heldout of at least 1. Bring more pairs, or train single runs with train."
         )
     if isinstance(evaluation, HeldOutEvaluation) and evaluation.unjudged:
         raise DataError(

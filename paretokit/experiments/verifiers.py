@@ -1,103 +1,100 @@
 r"""Verifiers of mathematical answers: the final answer of a text, compared as a whole object with the right one.
 
-Parsing and comparing is `math-verify`'s, over sympy. Nothing is compared by its first number: 3\sqrt{2} is not 3\sqrt{13}.
-Imports: `score` (for `prompt_text`), `errors`; math_verify on use.
+Nothing is compared by its first number: 3\sqrt{2} is not 3\sqrt{13}. Comparing is exact for rational numbers, and its work is
+bounded without a clock, so it is the same in every thread and on every machine.
+Imports: `answer_text`, `answer_syntax`, `answer_values`, `score` (for `prompt_text`), `errors`.
 """
 
-import re
-import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from time import monotonic
-from typing import Any
 
-from paretokit.errors import ConfigError, DataError
+from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.experiments.answer_syntax import Node, Unreadable, read_answer
+from paretokit.experiments.answer_text import ENDINGS, final_answer, plain
 from paretokit.experiments.score import prompt_text
 from paretokit.prompts import Prompt, describe
 
 __all__ = ["MathVerifier", "final_answer", "same_answer"]
 
-_LONGEST = 400  # characters of an answer that is parsed
-_SECONDS = 5  # for parsing, and for comparing, where a limit can be kept
-_BOXED = re.compile(r"\\boxed\s*\{")
-_AFTER_MARK = re.compile(r"^.*####[ \t]*(\S[^\n]*?)[ \t.]*$", re.MULTILINE)
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
-
-
-def final_answer(text: str) -> str | None:
-    r"""Return the final answer of a text, None where it gives none: its last complete `\boxed{...}`, else its last `#### ...`.
-
-    An opening `\boxed{` without its end is no answer.
-
-    >>> final_answer(r"So \boxed{\frac{1}{2}}."), final_answer("She has 40 + 2 = 42 maps.\n#### 42"), final_answer(r"\boxed{4")
-    ('\\frac{1}{2}', '42', None)
-    """
-    boxed = [inside for start in _BOXED.finditer(text) if (inside := _braced(text, start.end())) is not None]
-    if boxed:
-        return boxed[-1].strip()
-    marked = _AFTER_MARK.findall(text)
-    return marked[-1] if marked else None
-
-
-def _braced(text: str, start: int) -> str | None:
-    """What stands between a brace that was opened before `start` and the one that closes it; None where none does."""
-    depth = 1
-    for index in range(start, len(text)):
-        escaped = index > 0 and text[index - 1] == "\\"
-        depth += 0 if escaped else (text[index] == "{") - (text[index] == "}")
-        if depth == 0:
-            return text[start:index]
-    return None
+_LONGEST = 400  # characters of an answer that is read
 
 
 def same_answer(answer: str, right: str) -> bool:
     r"""Return whether two answers, written in LaTeX or plainly, are the same mathematical object.
 
-    Numbers are equal by value (0.5 and 1/2, 1,234 and 1234), expressions where their difference vanishes, pairs and sets part
-    by part; a list without brackets is a set. A comma between digits and exactly three more is a thousands separator, but in
-    brackets only where other commas are followed by a blank: (1,000, 2) is (1000, 2), while (3,500) is a pair. Units are part
-    of an answer. What cannot be read, is longer than 400 characters, or takes longer than five seconds, is equal to nothing but
-    the same text. Time is limited in the main thread alone: elsewhere a tower of powers may take forever.
+    - Numbers are equal by value, exactly: 0.5 and 1/2, 1,234 and 1234, 3\frac{1}{2} and 7/2, 50\% and 1/2 (not 50), but not
+      0.333 and 1/3. Signs of money and degrees are notation and may be missing; any other unit is part of an answer, as in
+      5 cm, 5 kg and 5. A numeral in a base, as in 12_5, is the same as that numeral in that base alone.
+    - Formulas are equal where their values are; so are equations that differ by a factor or their sides, and "x = 5" and 5.
+    - Pairs, intervals, vectors, matrices and ratios are compared part by part, with their brackets: (1, 2) is neither [1, 2]
+      nor \{1, 2\}. The order of a set and of a union does not count; a list without brackets and a value with \pm are sets.
+    - A comma between digits and exactly three more is a thousands separator, but in brackets only where other commas are
+      followed by a blank: (1,000, 2) is (1000, 2), while (3,500) is a pair.
+    - Words are equal whatever their case.
+
+    What cannot be read, is longer than 400 characters, or has a value beyond all bounds, as a tower of powers has, is equal to
+    nothing but the same text.
 
     >>> same_answer("(3,5)", "(3, 5)"), same_answer("1,234", "1234"), same_answer(r"\frac{1}{2}", "0.5")
     (True, True, True)
     >>> same_answer("3*sqrt(2)", "3*sqrt(13)"), same_answer("2x+3", "2x-7"), same_answer("6-5i", "6+5i")
     (False, False, False)
+    >>> same_answer(r"5\text{ cm}", r"5\text{ kg}"), same_answer("12_5", "12_6"), same_answer(r"\{1,2\}", "(1,2)")
+    (False, False, False)
     """
-    first, second = _plain(answer), _plain(right)
+    first, second = plain(answer), plain(right)
     if first == second:
         return bool(first)
     if max(len(first), len(second)) > _LONGEST:
         return False
-    from math_verify import verify
+    from paretokit.experiments.answer_values import equal
 
-    ours, theirs = _parsed(second), _parsed(first)
-    if not ours or not theirs:
-        return False
-    with _alarm_kept():
-        return bool(verify(list(ours), list(theirs), timeout_seconds=_limit()))
+    ours, theirs = _parsed(first), _parsed(second)
+    if ours is None or theirs is None:
+        return "".join(first.split()) == "".join(second.split())
+    try:
+        return equal(ours, theirs)
+    except Unreadable:
+        return ours == theirs
+
+
+@lru_cache(maxsize=4096)
+def _parsed(answer: str) -> Node | None:
+    """An answer as an object; None where it cannot be read."""
+    try:
+        return read_answer(answer)
+    except (Unreadable, RecursionError):
+        return None
 
 
 class MathVerifier:
     r"""A verifier of answers to known problems: `verifier(prompt, text)` is whether the final answer of a text is right.
 
     `answers` maps each prompt, as one text (a chat prompt as `score.prompt_text` gives it), to its right answer: the answer
-    itself, or a whole solution that ends with `\boxed{...}` or `#### ...`, as in MATH and GSM8K. A text without a final answer
-    is wrong. Raises `DataError` for a prompt without an answer, `ConfigError` for no answers.
+    itself, or a whole solution that ends with its answer. `endings` says how texts give their answers (`answer_text.ENDINGS`):
+    "boxed" (MATH), "####" (GSM8K), "# Answer" (PRM800K), "The answer is:" (Math-Shepherd); of those that are in a text the
+    first one counts. A text without a final answer is wrong. Answers are compared by `same_answer`. Raises `DataError` for a
+    prompt without an answer, `ConfigError` for no answers and unknown endings.
 
     >>> verifier = MathVerifier({"What is 40 + 2?": "40 + 2 = 42.\n#### 42"})
     >>> verifier("What is 40 + 2?", r"It is \boxed{42}."), verifier("What is 40 + 2?", "42, or so")
     (True, False)
     """
 
-    def __init__(self, answers: Mapping[str, str]) -> None:
+    def __init__(self, answers: Mapping[str, str], *, endings: Sequence[str] = ENDINGS) -> None:
         if not answers:
             raise ConfigError(
                 "verifier: found no answers, expected a mapping from prompts to right answers. Pass at least one."
             )
+        for ending in (endings,) if isinstance(endings, str) else endings:
+            if ending not in ENDINGS:
+                raise ConfigError(
+                    f"verifier: found the ending {describe(ending)}, expected some of {', '.join(ENDINGS)}."
+                    f"{suggestion(str(ending), ENDINGS)}"
+                )
+        self._endings = (endings,) if isinstance(endings, str) else tuple(endings)
+        if not self._endings:
+            raise ConfigError(f"verifier: found no endings, expected some of {', '.join(ENDINGS)}. Name one.")
         self._answers = {prompt: final_answer(answer) or answer for prompt, answer in answers.items()}
 
     def __call__(self, prompt: Prompt, text: str) -> bool:
@@ -105,54 +102,5 @@ class MathVerifier:
         asked = prompt_text(prompt)
         if asked not in self._answers:
             raise DataError(f"verifier: found no answer for the prompt {describe(asked)}, expected one of each. Add it.")
-        given = final_answer(text)
+        given = final_answer(text, endings=self._endings)
         return given is not None and same_answer(given, self._answers[asked])
-
-
-def _plain(answer: str) -> str:
-    """An answer without mathematical delimiters and thousands separators."""
-    text = answer.strip()
-    for opening, closing in _DELIMITERS:
-        if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing):
-            text = text[len(opening) : len(text) - len(closing)].strip()
-            break
-    text = text.lstrip("$").strip()  # of money
-    bracketed = text[:1] in ("(", "[", "{") or text.startswith("\\{")
-    if not bracketed or re.search(r",\s", text):
-        text = _THOUSANDS.sub("", text)
-    return text
-
-
-@lru_cache(maxsize=4096)
-def _parsed(answer: str) -> tuple[Any, ...]:
-    """An answer as sympy objects; none where it cannot be read."""
-    from math_verify import LatexExtractionConfig, parse
-
-    with _alarm_kept():
-        return tuple(
-            parse(
-                f"${answer}$",
-                [LatexExtractionConfig()],
-                fallback_mode="no_fallback",
-                parsing_timeout=_limit(),  # type: ignore[arg-type] # None, no limit, is allowed but not annotated
-            )
-        )
-
-
-def _limit() -> int | None:
-    """Seconds; math-verify keeps a limit by a signal, which only the main thread can receive."""
-    return _SECONDS if threading.current_thread() is threading.main_thread() else None
-
-
-@contextmanager
-def _alarm_kept() -> Iterator[None]:
-    """Give an alarm that was set before its time back: math-verify uses the same one, and switches it off."""
-    if _limit() is None or not hasattr(signal, "setitimer"):
-        yield
-        return
-    began, (left, interval) = monotonic(), signal.setitimer(signal.ITIMER_REAL, 0)
-    try:
-        yield
-    finally:
-        if left:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, left - (monotonic() - began)), interval)

@@ -104,8 +104,8 @@ def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None) -> 
             found.append((prompt, texts, table, cut))
     if not found:
         raise DataError(
-            f"labels: found no label on the {sum(map(len, sources_of(labels)))} responses of {', '.join(kinds)}, expected some. "
-            "Label some steps, or leave the data out."
+            f"labels: found no label on the {sum(map(len, sources_of(labels)))} responses of {', '.join(kinds)}, expected "
+            "some. Label some steps, or leave the data out."
         )
     first = [0]
     for _, _, table, _ in found:

@@ -29,7 +29,7 @@ THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "preferences": {"torch", "numpy", "pandas", "pyarrow", "datasets"},
     "training": {"torch"},
     "decoding": {"torch", "transformers", "numpy"},
-    "experiments": {"torch", "numpy", "pandas", "safetensors", "rich", "math_verify"},
+    "experiments": {"torch", "numpy", "pandas", "safetensors", "rich", "mpmath"},
     "view": {"torch", "numpy", "pandas", "plotly", "rich", "ipywidgets", "anywidget", "traitlets", "IPython"},
     "cli": {"torch", "pandas", "rich", "playwright", "jupyterlab", "trl", "torchjd", "datasets", "peft", "huggingface_hub"},
 }

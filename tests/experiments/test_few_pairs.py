@@ -1,4 +1,4 @@
-"""One held-out pair, objectives that it does not judge, pairs of one prompt: figures where there are some, else clear errors."""
+"""One held-out pair, objectives that it does not judge, pairs of one prompt: figures where there are some, or one error."""
 
 import pytest
 import torch
