@@ -32,6 +32,7 @@ __all__ = [
     "end_token",
     "end_tokens",
     "is_chat",
+    "mark_token",
 ]
 
 
@@ -64,7 +65,8 @@ class EncodedSteps(NamedTuple):
     """A prompt and the S steps written after it as one row of token ids, without an end token."""
 
     ids: tuple[int, ...]
-    ends: tuple[int, ...]  # [S], where in `ids` the last token of each step is; of an empty one, that of the text before it
+    ends: tuple[int, ...]
+    """[S], where in `ids` the last token of each step is, or its mark; of an empty step, that of the text before it."""
 
 
 def encode_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
@@ -121,22 +123,38 @@ def begin_response(tokenizer: Any, text: str, *, chat: bool = False) -> tuple[in
     return written(own, text, turn_of(own)) if text else ()
 
 
-def encode_steps(tokenizer: Any, prompt: Prompt, steps: Sequence[str | Sequence[int]]) -> EncodedSteps:
+def encode_steps(
+    tokenizer: Any, prompt: Prompt, steps: Sequence[str | Sequence[int]], *, mark: int | None = None
+) -> EncodedSteps:
     """Return prompt and steps as token ids, each step tokenised on its own, or taken as the ids that it is given as.
 
     So a step has the same tokens whatever follows it, and no end token closes a text that may go on. The first is joined to
-    the prompt as a response is, the others to what stands before them as in one text. Raises what `encode_prompt` does.
+    the prompt as a response is, the others to what stands before them as in one text. `mark` is a token that is put behind
+    every step that has tokens. Raises what `encode_prompt` does.
     """
     chat = as_format(tokenizer)
     ids, ends = list(encode_prompt(chat, prompt)), []
     start = len(ids)
     for step in steps:
         if isinstance(step, str):
-            ids += begin_response(chat, step, chat=len(ids) == start and is_chat(prompt))
+            own = begin_response(chat, step, chat=len(ids) == start and is_chat(prompt))
         else:
-            ids += map(int, step)
+            own = tuple(map(int, step))
+        ids += own if mark is None or not own else (*own, mark)
         ends.append(len(ids) - 1)
     return EncodedSteps(tuple(ids), tuple(ends))
+
+
+def mark_token(tokenizer: Any, text: str) -> int:
+    """Return the id of the one token that `text` is, such as "<extra_0>" or "ки"; `ConfigError` where it is none or several."""
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        found = f"{len(ids)} tokens" if len(ids) != 1 else "the token for what is unknown"
+        raise ConfigError(
+            f"step_token: found {found} for {text!r}, expected one of the tokenizer's tokens. Name a token that it has, or add "
+            "one and train its embedding."
+        )
+    return int(ids[0])
 
 
 def end_token(tokenizer: Any, *, chat: bool) -> int:

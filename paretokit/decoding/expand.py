@@ -27,11 +27,12 @@ class Sampling:
 
     format: ChatFormat  # of the policy
     ends: frozenset[int]  # tokens that end a response
-    boundary: Callable[[str], int | None]  # the text of a step so far -> where its end is, or None
+    boundary: Callable[..., int | None]  # `Splitter.end`: the text of a step so far -> where its end is, or None
     temperature: float
     top_k: int
     top_p: float
     seed: int
+    counted: bool = False  # it asks how many tokens the beginning of a step has
     stop_strings: tuple[str, ...] = ()
 
 
@@ -48,10 +49,15 @@ class Step:
     logps: list[float] = field(default_factory=list)
     text: str = ""  # of the whole response, this step included
     added: str = ""  # of the step: what the response's text is longer by
+    lengths: list[int] = field(default_factory=list)  # of `added`, after each token
     ended: bool = False  # with an end token or at a stop string
     stopped: Stop | None = None  # the stop string, and its place in the text of the whole response
     closed: bool = False  # at its boundary
     capped: bool = False  # by its room
+
+    def count(self, text: str) -> int:
+        """Return after how many tokens the step began with `text`."""
+        return next((place for place, length in enumerate(self.lengths, start=1) if length >= len(text)), len(self.lengths))
 
     @property
     def done(self) -> bool:
@@ -113,5 +119,11 @@ def _add(step: Step, token: int, logp: float, before: str, sampling: Sampling) -
         if step.stopped is not None:
             step.ended, step.text = True, step.text[: step.stopped.at]
     step.added = step.text[len(before) :]
-    step.closed = not step.ended and sampling.boundary(step.added) is not None
+    step.lengths.append(len(step.added))
+    step.closed = not step.ended and _closed(step, sampling)
     step.capped = not step.done and len(step.token_ids) >= step.room
+
+
+def _closed(step: Step, sampling: Sampling) -> bool:
+    found = sampling.boundary(step.added, count=step.count) if sampling.counted else sampling.boundary(step.added)
+    return found is not None

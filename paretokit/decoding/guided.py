@@ -173,10 +173,12 @@ def iter_guided(
     chosen = rule(combine, guide.objectives, least=least)
     at = _schedule(weights, partial(resolve, objectives=guide.objectives), place="guided_generate: weights")
     at(1)
+    splitter = by_sentence() if steps is None else as_splitter(steps)
     sampling = Sampling(
         format=policy.chat,
         ends=end_tokens(policy.chat),
-        boundary=(by_sentence() if steps is None else as_splitter(steps)).end,
+        boundary=splitter.end,
+        counted=splitter.min_tokens > 0,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,

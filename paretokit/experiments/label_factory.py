@@ -15,7 +15,7 @@ from paretokit.experiments.judging import Judge, JudgeBook
 from paretokit.experiments.label_evidence import Evidence, LabelProgress
 from paretokit.experiments.rollouts import PolicySampler, Rollout, RolloutBook, Start, Stopped
 from paretokit.preferences.step_labels import StepLabels
-from paretokit.preferences.steps import Splitter
+from paretokit.preferences.steps import Count, Splitter
 from paretokit.prompts import as_text
 from paretokit.training.labels import Budget, discounted, majority
 
@@ -47,6 +47,7 @@ class Factory:
 
     prompts: list[Any]
     split: Splitter
+    count: Count | None  # of tokens, where the splitter asks for a number of them
     regimes: Mapping[str, Mapping[str, Judge]]
     step_scores: Mapping[str, Judge]
     target: Callable[..., float]
@@ -99,7 +100,7 @@ class Factory:
     def _cut(self, responses: Sequence[tuple[Any, Rollout]]) -> None:
         """Cut the responses into steps, and note every prefix."""
         for index, (prompt, response) in enumerate(responses):
-            steps = self.split.split(response.text)
+            steps = self.split.split(response.text, count=self.count)
             if not steps:
                 self.empty += 1
                 continue
@@ -168,7 +169,7 @@ class Factory:
                 seen = prefix.answers.setdefault(name, [])
                 left = prefix.remaining.setdefault(name, [])
                 seen += [next(answers) for _ in found]
-                left += [max(0, len(self.split.split(rollout.text)) - prefix.steps) for rollout in found]
+                left += [max(0, len(self.split.split(rollout.text, count=self.count)) - prefix.steps) for rollout in found]
                 if self._settles(name, seen, left):
                     prefix.labels[name] = self._label(name, prefix, seen, left)
         for prefix, found in zip(batch, made, strict=True):

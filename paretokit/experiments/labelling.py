@@ -6,6 +6,7 @@ and stops early where a label is certain. Here its arguments are checked. Import
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from paretokit.models.soups import LogitMixture, Soup
 from paretokit.preferences.step_labels import StepLabels
 from paretokit.preferences.steps import Splitter, as_splitter
 from paretokit.prompts import Prompt, as_prompt
+from paretokit.texts import begin_response
 from paretokit.training.labels import Budget, discounted, hindsight_target
 
 __all__ = ["Labelling", "label_steps"]
@@ -108,6 +110,12 @@ def label_steps(
     if batch_size < 1:
         raise ConfigError(f"label_steps: batch_size is {batch_size}; expected at least 1.")
     discounted([1.0], [0], gamma=gamma)  # refuses a gamma out of range before anything is sampled
+    splitter = as_splitter(split)
+    if splitter.min_tokens and not isinstance(policy, Policy | Soup | LogitMixture):
+        raise ConfigError(
+            f"label_steps: found min_tokens={splitter.min_tokens} for a sampler that is a function, expected a policy, whose "
+            "tokenizer counts them. Leave min_tokens out."
+        )
     heard = stop or (lambda: False)
     asked = {
         "weights": weights,
@@ -127,7 +135,10 @@ def label_steps(
         )
     factory = Factory(
         prompts=[as_prompt(prompt, place=f"prompt {index}") for index, prompt in enumerate(prompts)],
-        split=as_splitter(split),
+        split=splitter,
+        count=partial(_tokens, sampler.policy.tokenizer)
+        if isinstance(sampler, PolicySampler) and splitter.min_tokens
+        else None,
         regimes=regimes,
         step_scores=step_scores or {},
         target=target,
@@ -197,6 +208,10 @@ def _sampler(
         place="label_steps",
     )
     return sampler
+
+
+def _tokens(tokenizer: Any, text: str) -> int:
+    return len(begin_response(tokenizer, text))
 
 
 def _kept(function: Any, folder: Path) -> Path | None:

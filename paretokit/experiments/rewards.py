@@ -39,7 +39,8 @@ def train_reward_model(
     config = config or RewardConfig()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    model = new_reward_model(policy, kinds=kinds_of(labels), width=config.width, seed=config.seed)
+    kinds = kinds_of(labels)
+    model = new_reward_model(policy, kinds=kinds, width=config.width, step_token=config.step_token, seed=config.seed)
     prepared = prepare(model, labels, config=config)
     with losses_bar(config.steps, shown=progress) as show:
         show("training", None)

@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from paretokit.errors import ConfigError, ModelError, suggestion
 from paretokit.models import heads as action_heads
 from paretokit.models import lora, saving
+from paretokit.models.bare import beside_classifier, is_bare
 from paretokit.models.base import Base
 from paretokit.models.heads import Heads
 from paretokit.models.policy import Policy
@@ -75,11 +76,14 @@ def check_choices(
 def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attention: str) -> PreTrainedModel:
     """Return the model in `folder`, complete and exact; `ModelError` where it is not.
 
-    `attention="sdpa"` becomes eager attention where the family cannot do without (Gemma 2, for its soft-capping).
+    Of a classifier or a model without a head the backbone is read, which has no output projection. `attention="sdpa"` becomes
+    eager attention where the family cannot do without (Gemma 2, for its soft-capping).
     """
+    bare = is_bare(folder)
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            kind = AutoModel if bare else AutoModelForCausalLM
+            loaded: Any = kind.from_pretrained(
                 folder,
                 dtype=dtype,
                 attn_implementation="eager" if attention == "eager" else None,  # None: sdpa where the family has it
@@ -95,6 +99,8 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
         ) from error
     model, info = loaded
     problems = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if bare:
+        problems["unexpected_keys"] = beside_classifier(model, problems["unexpected_keys"])
     if any(problems.values()):
         listed = "; ".join(f"{kind.replace('_', ' ')} {names[:3]}" for kind, names in problems.items() if names)
         raise ModelError(

@@ -51,6 +51,9 @@ def load_policy(
     `device="auto"`: the GPU if CUDA has one. `dtype` is that of the base: `"auto"` is float32, but bfloat16 for a
     frozen base on a GPU. Trainable weights are float32 always (float64 if the base is).
 
+    Of a folder that holds a classifier, or a model without a head, the backbone is loaded, for reward models alone: it cannot
+    be decoded or trained on preferences.
+
     `chat_options` sets variables that the chat template reads, such as `{"reasoning_effort": "low"}`; where it knows
     `enable_thinking`, that is False unless it stands there. `date`, "2026-11-30", is what a template that prints today's date
     prints: without it that of today, which then stays as it is. `thoughts=True` has answers with thoughts scored whole: what

@@ -61,7 +61,8 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
     check_config(config)
     output = model.get_output_embeddings()
     config = dataclasses.replace(config, target_modules=config.target_modules or "all-linear")
-    config.task_type, config.inference_mode = TaskType.CAUSAL_LM, False
+    kind = TaskType.CAUSAL_LM if output is not None else TaskType.FEATURE_EXTRACTION  # a backbone alone cannot generate
+    config.task_type, config.inference_mode = kind, False
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws a start that `reset` replaces
         warnings.simplefilter("ignore")  # Conv1D: fan_in_fan_out is settled by peft itself
         try:

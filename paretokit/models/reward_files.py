@@ -40,6 +40,7 @@ class SavedReward:
     features: int  # D, the size of a hidden state
     width: int | None  # units between hidden state and output; None: linear outputs
     report: RewardReport | None
+    step_token: str | None = None  # behind each step, where scores are read; None: at the step's last token
     format: int = saving.FORMAT
 
 
@@ -56,6 +57,7 @@ def save(model: "paretokit.models.rewards.RewardModel", folder: Path) -> None:
         features=model.outputs.features,
         width=model.outputs.width,
         report=None,
+        step_token=model.step_token,
     )
     content = dataclasses.asdict(saved) | {"report": None if model.report is None else model.report.to_json()}
     state = {name: weight.detach().contiguous() for name, weight in model.outputs.parameters().items()}
@@ -85,7 +87,7 @@ def restore(
     """Return the reward model on its backbone with the outputs that were saved; all of them, or `ModelError`."""
     from paretokit.models.rewards import RewardModel, new_reward_model
 
-    made = new_reward_model(policy, kinds=saved.kinds, width=saved.width)
+    made = new_reward_model(policy, kinds=saved.kinds, width=saved.width, step_token=saved.step_token)
     path = folder / OUTPUTS_FILE
     if made.outputs.features != saved.features:
         raise ModelError(
@@ -96,7 +98,14 @@ def restore(
     saving.check_state(state, expected, place=str(path), owner="reward model")
     for name, weight in expected.items():
         weight.data.copy_(state[name])
-    return RewardModel(policy, made.outputs, kinds=saved.kinds, temperatures=saved.temperatures, report=saved.report)
+    return RewardModel(
+        policy,
+        made.outputs,
+        kinds=saved.kinds,
+        temperatures=saved.temperatures,
+        report=saved.report,
+        step_token=saved.step_token,
+    )
 
 
 def _saved(content: Mapping[str, Any]) -> SavedReward:

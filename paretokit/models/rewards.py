@@ -27,7 +27,7 @@ from paretokit.models.reward_report import KINDS, RewardReport
 from paretokit.rows import alike, text_rows
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.templates import ChatFormat
-from paretokit.texts import EncodedSteps, Prompt, encode_steps
+from paretokit.texts import EncodedSteps, Prompt, encode_steps, mark_token
 
 __all__ = ["RewardModel", "RewardReading", "RewardScorer", "check_kinds", "new_reward_model"]
 
@@ -38,7 +38,9 @@ class RewardModel:
     """Scores of partial texts, one per objective; larger is better. Made by `train_reward_model` or `load_reward_model`.
 
     `policy` is the backbone with what may be trained of it; its own output projection is not used. `temperatures` divide
-    the outputs of classes and preferences; `report` says how well they predict, on prompts that were held out.
+    the outputs of classes and preferences; `report` says how well they predict, on prompts that were held out. With a
+    `step_token` that token, whose id is `mark`, is put behind every step, and the step's score is read there (as of the PRMs of
+    Qwen and Math-Shepherd); without one it is read at the step's own last token.
     """
 
     def __init__(
@@ -49,12 +51,15 @@ class RewardModel:
         kinds: Mapping[str, str],
         temperatures: Mapping[str, float] | None = None,
         report: RewardReport | None = None,
+        step_token: str | None = None,
     ) -> None:
         self.policy = policy
         self.outputs = outputs
         self.kinds = dict(kinds)
         self.temperatures = dict.fromkeys(kinds, 1.0) | dict(temperatures or {})
         self.report = report
+        self.step_token = step_token
+        self.mark = None if step_token is None else mark_token(policy.tokenizer, step_token)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -86,7 +91,8 @@ class RewardModel:
         """SHA-256 over base, weights, kinds and temperatures: equal for a model and its saved copy, whatever their place."""
         policy = self.policy
         base = "" if policy.adapter == "full" else policy.base_hash  # all its weights are among the trainable ones
-        described = json.dumps([base, self.kinds, self.temperatures, weights_hash(self.trainable)])
+        parts = [base, self.kinds, self.temperatures, weights_hash(self.trainable)]
+        described = json.dumps(parts if self.step_token is None else [*parts, self.step_token])
         return hashlib.sha256(described.encode()).hexdigest()
 
     @property
@@ -102,7 +108,7 @@ class RewardModel:
         for row, (prompt, own) in enumerate(zip(prompts, steps, strict=True)):
             if isinstance(own, str):
                 raise DataError(f"step_scores: row {row}: found the text {own[:40]!r}, expected a list of steps; pass [text].")
-            texts.append(encode_steps(self.chat, prompt, own))
+            texts.append(encode_steps(self.chat, prompt, own, mark=self.mark))
             self._check_length(len(texts[-1].ids), place=f"step_scores: row {row}")
         return texts
 
@@ -220,15 +226,21 @@ class RewardReading:
         self.model = model
         self._prefix = Prefix(backbone(model.policy.model), wanted=hidden_of, sharing=model.policy.sharing)
         self._scores = torch.zeros(len(prompt_ids), len(model.objectives), dtype=model.outputs.dtype)
-        self.read(prompt_ids)
+        self._read(prompt_ids)
 
     @torch.no_grad()
     def read(self, blocks: Sequence[Sequence[int]]) -> Float[Tensor, "R m"]:
-        """Read a block of token ids more in each row and return the scores of its text so far, on the CPU.
+        """Read a block of token ids, a step, more in each row and return the scores of its text so far, on the CPU.
 
-        A row whose block is empty keeps its score. Raises `DataError` for another number of blocks than rows and for a text
-        longer than the model's context, `ModelError` as `Prefix.read` does.
+        A row whose block is empty keeps its score; behind any other the model's step token is read, if it has one. Raises
+        `DataError` for another number of blocks than rows and for a text longer than the model's context, `ModelError` as
+        `Prefix.read` does.
         """
+        mark = self.model.mark
+        return self._read(blocks if mark is None else [(*block, mark) if len(block) else block for block in blocks])
+
+    @torch.no_grad()
+    def _read(self, blocks: Sequence[Sequence[int]]) -> Float[Tensor, "R m"]:
         if len(blocks) != len(self._scores):
             raise DataError(f"reward model: found {len(blocks)} blocks for {len(self._scores)} rows; pass one block per row.")
         lengths = self._prefix.lengths or [0] * len(blocks)
@@ -246,12 +258,16 @@ class RewardReading:
         self._scores = self._scores[rows.cpu()]
 
 
-def new_reward_model(policy: Policy, *, kinds: Mapping[str, str], width: int | None = None, seed: int = 0) -> RewardModel:
+def new_reward_model(
+    policy: Policy, *, kinds: Mapping[str, str], width: int | None = None, step_token: str | None = None, seed: int = 0
+) -> RewardModel:
     """Return an untrained reward model on the backbone of `policy`, with an output for each objective of `kinds`.
 
     The adapter of the policy says what of the backbone will be trained: nothing ("none"), LoRA, or all. Outputs are linear,
-    or have `width` units between; they are drawn from `seed` and the objective's name. Raises `ConfigError` for a policy with
-    heads, an unknown kind and a width below 1, `ModelError` for a model that gives no hidden states.
+    or have `width` units between; they are drawn from `seed` and the objective's name. `step_token` is the token behind each
+    step at which scores are read, see `RewardModel`. The backbone may be a model without an output projection. Raises
+    `ConfigError` for a policy with heads, an unknown kind, a width below 1 and a step token that is no single token,
+    `ModelError` for a model that gives no hidden states.
 
     >>> from paretokit.models.tiny import random_policy
     >>> model = new_reward_model(random_policy(adapter="none"), kinds={"right": "value"})
@@ -266,17 +282,24 @@ def new_reward_model(policy: Policy, *, kinds: Mapping[str, str], width: int | N
         )
     if width is not None and (isinstance(width, bool) or width < 1):
         raise ConfigError(f"width: found {width!r}, expected a whole number >= 1, or None for linear outputs.")
-    if not policy.projection.exact:
+    bare = policy.model.get_output_embeddings() is None
+    if not bare and not policy.projection.exact:
         raise ModelError(
             f"reward model: the hidden states of {policy.base.name!r} cannot be read: {policy.projection.reason}. Expected a "
             "causal language model whose backbone returns last_hidden_state."
         )
     embedding: Any = policy.model.get_output_embeddings()
+    config: Any = policy.model.config.get_text_config()
     dtype = torch.float64 if policy.model.dtype == torch.float64 else torch.float32
     outputs = Outputs(
-        list(kinds), features=embedding.weight.shape[1], width=width, dtype=dtype, device=policy.device, seed=seed
+        list(kinds),
+        features=int(config.hidden_size if bare else embedding.weight.shape[1]),
+        width=width,
+        dtype=dtype,
+        device=policy.device,
+        seed=seed,
     )
-    return RewardModel(policy, outputs, kinds=kinds)
+    return RewardModel(policy, outputs, kinds=kinds, step_token=step_token)
 
 
 def check_kinds(kinds: Mapping[str, str]) -> None:

@@ -5,14 +5,19 @@ Imports: the standard library, `errors`, `prompts`.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from paretokit.errors import ConfigError, suggestion
 from paretokit.prompts import describe
 
-__all__ = ["KINDS", "Splitter", "as_splitter", "by_delimiter", "by_sentence", "by_turn"]
+__all__ = ["KINDS", "Count", "Splitter", "as_splitter", "by_delimiter", "by_sentence", "by_turn"]
 
 KINDS = ("delimiter", "sentence", "turn")
+
+Count = Callable[[str], int]
+"""The beginning of a text -> how many tokens it has."""
 
 _CLOSERS = "\"'\u201d\u2019\u00bb)\\]}"
 _STOP = re.compile(
@@ -40,6 +45,8 @@ class Splitter:
       before a blank line. The blanks after a sentence belong to the next step, since most tokenizers put a blank in front of
       a word. No step ends after a list marker ("1." or "a." at the start of a line or step, with text behind it in the
       line), after a common abbreviation such as "e.g." or "Dr.", or inside a number such as 3.14.
+      With `min_tokens`, a sentence of fewer tokens ends no step: it goes on to the end of the first sentence that makes it
+      long enough. Tokens are counted by the tokenizer of whoever splits or decodes.
     - "turn": a text is one step.
 
     >>> by_sentence().split("It is 3.5 km, e.g. on foot. \"Really?\" Yes")
@@ -50,6 +57,7 @@ class Splitter:
 
     kind: str
     delimiter: str = ""
+    min_tokens: int = 0  # of a sentence step; the last one of a text may have fewer
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -63,9 +71,14 @@ class Splitter:
             raise ConfigError(
                 f"splitter: found the delimiter {self.delimiter!r} for the kind {self.kind!r}, which has none. Leave it out."
             )
+        if self.min_tokens < 0 or (self.min_tokens and self.kind != "sentence"):
+            raise ConfigError(
+                f"splitter: found min_tokens={self.min_tokens} for the kind {self.kind!r}, expected a number >= 0, and 0 for "
+                "all kinds but 'sentence'. Leave it out."
+            )
 
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the steps of a text, in order; none for the empty text.
+    def split(self, text: str, *, count: Count | None = None) -> tuple[str, ...]:
+        """Return the steps of a text, in order; none for the empty text. `count` as in `end`.
 
         >>> by_turn().split("All of it. And more."), by_turn().split("")
         (('All of it. And more.',), ())
@@ -74,7 +87,7 @@ class Splitter:
         start = 0
         while start < len(text):
             rest = text[start:]
-            end = self.end(rest)
+            end = self.end(rest) if count is None else self.end(rest, count=partial(_between, count, text[:start]))
             step = rest if end is None else rest[:end]
             if steps and not self._has_content(step):  # blanks at the end
                 steps[-1] += step
@@ -83,13 +96,18 @@ class Splitter:
             start += len(step)
         return tuple(steps)
 
-    def end(self, text: str) -> int | None:
+    def end(self, text: str, *, count: Count | None = None) -> int | None:
         """Return where the first step of `text` ends, as an offset; None while it goes on.
 
         `text` begins where a step begins and may still be written: what follows its last character is not known, and the
         end of the text counts as the end of a sentence that looks complete. So the answer for a longer text is the same one
         or, where it was the end of the text (the point of "3." before "14" follows), a later one or None.
 
+        `count` returns how many tokens the beginning of `text` has that it is given. Raises `ConfigError` where `min_tokens`
+        asks for it and it is missing.
+
+        >>> by_sentence(min_tokens=3).end("Oh. He goes on. Then", count=lambda text: len(text.split()))
+        15
         >>> [by_sentence().end(text) for text in ("Tom goes", "Tom goes.", "Tom goes. He", "Dr.")]
         [None, 9, 9, None]
         """
@@ -99,8 +117,13 @@ class Splitter:
         if self.kind == "delimiter":
             found = text.find(self.delimiter, start)
             return None if found < 0 or start == len(text) else found + len(self.delimiter)
+        if self.min_tokens and count is None:
+            raise ConfigError(
+                f"splitter: found min_tokens={self.min_tokens} and no tokenizer to count with, expected one. Pass count=, or a "
+                "policy, or leave min_tokens out."
+            )
         for stop in _STOP.finditer(text, start):
-            if not _held(text, stop):
+            if not _held(text, stop) and (count is None or count(text[: stop.end()]) >= self.min_tokens):
                 return stop.end()
         return None
 
@@ -112,6 +135,11 @@ class Splitter:
 
     def _has_content(self, text: str) -> bool:
         return self._content_start(text) < len(text)
+
+
+def _between(count: Count, before: str, text: str) -> int:
+    """How many tokens `text` has after the text `before`, where a blank in front may belong to a word."""
+    return count(before + text) - count(before)
 
 
 def _held(text: str, stop: re.Match[str]) -> bool:
@@ -134,13 +162,16 @@ def by_delimiter(*, delimiter: str = "\n\n") -> Splitter:
     return Splitter("delimiter", delimiter)
 
 
-def by_sentence() -> Splitter:
+def by_sentence(*, min_tokens: int = 0) -> Splitter:
     """Return a splitter whose steps are sentences, as in the paper's human values.
+
+    A step has at least `min_tokens` tokens, but for the last one of a text; the official code of MAHALO (arXiv 2510.01167) asks
+    for 8.
 
     >>> by_sentence().split("4 plus 3 is 7. Tom has 7 maps.")
     ('4 plus 3 is 7.', ' Tom has 7 maps.')
     """
-    return Splitter("sentence")
+    return Splitter("sentence", min_tokens=min_tokens)
 
 
 def by_turn() -> Splitter:

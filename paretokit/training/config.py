@@ -242,6 +242,12 @@ class RewardConfig(Checked):
         check=optional(whole(1)),
         expected="a whole number >= 1, or nothing",
     )
+    step_token: str | None = option(
+        None,
+        "token put behind each step, at which its score is read, such as <extra_0> (default: none, at the step's last token)",
+        check=optional(lambda value: isinstance(value, str) and bool(value)),
+        expected="a token of the tokenizer, or nothing",
+    )
     weights: Mapping[str, float] | None = option(
         None,
         "factors of the losses of some objectives, by name (default: 1 each)",

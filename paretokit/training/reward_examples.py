@@ -84,11 +84,12 @@ def kinds_of(labels: Labels) -> dict[str, str]:
     return kinds
 
 
-def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None) -> Examples:
+def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None, mark: int | None = None) -> Examples:
     """Return the examples of all sources, one source after another, as token ids.
 
     Steps that end beyond `max_length` (default: the model's context) are left out with their labels; pairs are cut as
-    `texts.encode_pair` does; both are counted. The responses of a pair are read without an end token, as partial texts are.
+    `texts.encode_pair` does; both are counted. `mark` is a token behind every step, where its label stands. The responses of a
+    pair are read without an end token, as partial texts are.
     Raises `DataError`, naming the record, for a text of which nothing that was judged is left, and for labels that are all
     null, `ConfigError` for a `max_length` beyond the context.
     """
@@ -98,7 +99,7 @@ def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None) -> 
     for source in sources_of(labels):
         rows = [list(kinds).index(name) for name in source.objectives]
         encode = _steps if isinstance(source, StepLabels) else _pairs
-        for prompt, texts, own, cut in encode(policy.chat, source, limit=limit):
+        for prompt, texts, own, cut in encode(policy.chat, source, limit=limit, mark=mark):
             table = torch.full((len(kinds), sum(len(text.ends) for text in texts)), torch.nan, dtype=torch.float64)
             table[rows, : own.shape[1]] = own  # of a pair, the second place has no label
             found.append((prompt, texts, table, cut))
@@ -193,11 +194,11 @@ def means_of(labels: Float[Tensor, "m n"], owner: Int[Tensor, " n"], shares: Flo
 Encoded = tuple[Prompt, tuple[EncodedSteps, ...], Float64[Tensor, "k S"], int]
 
 
-def _steps(chat: ChatFormat, source: Any, *, limit: int) -> list[Encoded]:
+def _steps(chat: ChatFormat, source: Any, *, limit: int, mark: int | None) -> list[Encoded]:
     """Texts with their steps, as far as they fit; the last number counts labelled steps that did not."""
     found = []
     for index, (prompt, steps, rows) in enumerate(zip(source.prompts, source.steps, source.labels, strict=True)):
-        whole = _encoded(encode_steps, chat, prompt, steps, place=f"{source.source}, record {index}")
+        whole = _encoded(encode_steps, chat, prompt, steps, mark=mark, place=f"{source.source}, record {index}")
         labels = torch.tensor([[torch.nan if x is None else x for x in rows[name]] for name in source.objectives]).double()
         if not bool((~labels.isnan()).any()):
             continue  # nobody judged it
@@ -213,19 +214,22 @@ def _steps(chat: ChatFormat, source: Any, *, limit: int) -> list[Encoded]:
     return found
 
 
-def _pairs(chat: ChatFormat, source: Any, *, limit: int) -> list[Encoded]:
+def _pairs(chat: ChatFormat, source: Any, *, limit: int, mark: int | None) -> list[Encoded]:
     """Pairs of texts without end tokens; the last number counts texts that were cut."""
     found = []
+    marks = () if mark is None else (mark,)
+    room = limit - len(marks)
     rows = source.labels.double().unbind(dim=1)
     for index, (prompt, a, b, labels) in enumerate(
         zip(source.prompts, source.responses_a, source.responses_b, rows, strict=True)
     ):
         # one token more than fits: that of the end, which is not read
         place = f"{source.source}, pair {index}"
-        pair = _encoded(encode_pair, chat, prompt, a, b, max_length=limit + 1, place=place)
+        pair = _encoded(encode_pair, chat, prompt, a, b, max_length=room + 1, place=place)
         texts = []
         for response, cut in ((pair.response_a, pair.cut_a), (pair.response_b, pair.cut_b)):
-            ids = (*pair.prompt, *(response if cut else response[:-1]))[:limit]
+            own = response if cut else response[:-1]
+            ids = (*(*pair.prompt, *own)[:room], *(marks if own else ()))
             texts.append(EncodedSteps(ids, (len(ids) - 1,)))
         cuts = sum(pair.cut_prompt_tokens + cut > 0 for cut in (pair.cut_a, pair.cut_b))
         found.append((prompt, tuple(texts), labels[:, None], cuts))

@@ -81,7 +81,12 @@ def prepare(model: RewardModel, labels: Labels, *, config: RewardConfig) -> Prep
                 f"{name}: found {value!r} for a frozen backbone (adapter='none'), expected nothing: it is read once, and not "
                 "trained. Leave it out, or load the policy with adapter='lora'."
             )
-    examples = encode_labels(model.policy, labels, max_length=config.max_length)
+    if config.step_token is not None and config.step_token != model.step_token:
+        raise ConfigError(
+            f"step_token: found {config.step_token!r}, expected {model.step_token!r}, that of the reward model. Make it with "
+            "new_reward_model(policy, kinds=..., step_token=...)."
+        )
+    examples = encode_labels(model.policy, labels, max_length=config.max_length, mark=model.mark)
     return Prepared(examples, split(examples, heldout=config.heldout, seed=config.split_seed))
 
 

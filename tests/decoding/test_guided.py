@@ -16,11 +16,13 @@ from paretokit.decoding.search import Search
 from paretokit.decoding.tree import path
 from paretokit.errors import ConfigError, DataError, NonFiniteError, WeightsError
 from paretokit.maths.selection import rule, weighted
+from paretokit.models.load import load_policy
 from paretokit.models.rewards import new_reward_model
 from paretokit.models.soups import LogitMixture, Soup
 from paretokit.models.tiny import random_policy
-from paretokit.preferences.steps import by_delimiter, by_turn
-from paretokit.texts import decode, end_tokens
+from paretokit.preferences.steps import by_delimiter, by_sentence, by_turn
+from paretokit.preferences.worlds import world
+from paretokit.texts import begin_response, decode, end_tokens
 
 PROMPTS = ["hello", ({"role": "user", "content": "hi"},), "The quick brown fox"]
 SCORERS = {
@@ -488,3 +490,30 @@ def test_steps_may_be_named_by_their_kind():
     assert decoded(policy, steps="turn") == decoded(policy, steps=by_turn())
     with pytest.raises(ConfigError, match="splitter: found the kind 'turns', expected one of delimiter, sentence, turn"):
         decoded(policy, steps="turns")
+
+
+def test_a_sentence_step_of_at_least_so_many_tokens():
+    """The steps are those into which the text is split with the same count of tokens, and the rule acts."""
+    policy = load_policy("tiny", adapter="none")
+    options = {
+        "reward_model": SCORERS,
+        "weights": WEIGHTS,
+        "candidates": 2,
+        "max_new_tokens": 40,
+        "max_step_tokens": 40,
+        "seed": 3,
+    }
+    prompts = world("values").prompts[:4]
+    short = {}
+    for least in (0, 12):
+        splitter = by_sentence(min_tokens=least)
+        found = guided_generate(policy, prompts, steps=splitter, **options)
+        for made in found:
+            sizes = [len(begin_response(policy.tokenizer, step)) for step in made.steps]
+            assert all(size >= least for size in sizes[:-1])
+        short[least] = sum(size < 12 for made in found for size in _sizes(policy, made))
+    assert short[0] > short[12]
+
+
+def _sizes(policy, made):
+    return [len(begin_response(policy.tokenizer, step)) for step in made.steps[:-1]]

@@ -165,3 +165,30 @@ def test_messages(make, message):
     with pytest.raises(ConfigError) as error:
         make()
     assert str(error.value) == message
+
+
+def words(text):
+    return len(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("Oh. He goes on. Then he is there.", ["Oh. He goes on.", " Then he is there."]),
+        ("One two three. Four.", ["One two three.", " Four."]),
+        ("Oh. Ah.", ["Oh. Ah."]),
+        ("", []),
+    ],
+)
+def test_a_sentence_step_has_at_least_so_many_tokens(text, steps):
+    assert by_sentence(min_tokens=3).split(text, count=words) == tuple(steps)
+
+
+def test_a_number_of_tokens_needs_a_tokenizer_and_sentences():
+    assert by_sentence(min_tokens=0) == by_sentence()
+    with pytest.raises(ConfigError, match="found min_tokens=8 and no tokenizer to count with, expected one"):
+        by_sentence(min_tokens=8).split("A. B.")
+    with pytest.raises(ConfigError, match="found min_tokens=8 for the kind 'turn', expected a number >= 0, and 0 for all"):
+        Splitter("turn", min_tokens=8)
+    with pytest.raises(ConfigError, match="found min_tokens=-1 for the kind 'sentence'"):
+        by_sentence(min_tokens=-1)
