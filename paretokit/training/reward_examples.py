@@ -89,9 +89,8 @@ def encode_labels(policy: Policy, labels: Labels, *, max_length: int | None, mar
 
     Steps that end beyond `max_length` (default: the model's context) are left out with their labels; pairs are cut as
     `texts.encode_pair` does; both are counted. `mark` is a token behind every step, where its label stands. The responses of a
-    pair are read without an end token, as partial texts are.
-    Raises `DataError`, naming the record, for a text of which nothing that was judged is left, and for labels that are all
-    null, `ConfigError` for a `max_length` beyond the context.
+    pair are read without an end token, as partial texts are. Raises `DataError`, naming the record, for a text of which nothing
+    that was judged is left, and for labels that are all null, `ConfigError` for a `max_length` beyond the context.
     """
     kinds = kinds_of(labels)
     limit = length_limit(policy, max_length or policy.context_length)

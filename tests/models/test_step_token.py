@@ -83,7 +83,8 @@ def test_tokens_that_are_none_are_refused():
         made(step_token="<extra_0>")
     assert "tokens for '<extra_0>', expected one of the tokenizer's tokens" in str(error.value)
     with pytest.raises(ConfigError, match=r"step_token: found '#', expected None, that of the reward model"):
-        iter_reward_train(made(), step_labels(), config=CONFIG.replace(step_token="#"))
+        plain = new_reward_model(random_policy(adapter="none"), kinds=step_labels().kinds)
+        iter_reward_train(plain, step_labels(), config=CONFIG.replace(step_token="#"))
 
 
 @pytest.fixture(scope="module")
