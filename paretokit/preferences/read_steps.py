@@ -3,18 +3,19 @@
 Imports: `errors`, `prompts`, and `files`, `joints`, `recipes`, `sources`, `step_labels` of this floor.
 """
 
-import json
-import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, suggestion
-from paretokit.preferences.files import Faults, Record, parse_json
+from paretokit.preferences.files import Faults, Record
 from paretokit.preferences.joints import bare_joints, separated
-from paretokit.preferences.recipes.step_recipes import StepRecipe, recognised_steps, step_recipe
+from paretokit.preferences.recipes.reading import read_with
+from paretokit.preferences.recipes.recipe import Recipe
+from paretokit.preferences.recipes.registry import refuse_public
+from paretokit.preferences.recipes.step_recipes import StepReading
 from paretokit.preferences.sources import read_source
+from paretokit.preferences.step_cells import from_text
 from paretokit.preferences.step_labels import StepLabels, check_kind, checked_labels, checked_steps
 from paretokit.prompts import Prompt, as_prompt, describe
 
@@ -22,10 +23,6 @@ __all__ = ["read_step_labels"]
 
 _FIELDS = ("prompt", "steps", "labels", "kind")
 _ON_ERROR = ("raise", "skip")
-
-
-_PLAIN = {"is_quality_control_question", "is_initial_screening_question", "final_answer_correct", "label"}
-"""Fields of public forms that hold a number, true or false where they hold no list, object or long text."""
 
 
 class _Response(NamedTuple):
@@ -38,7 +35,7 @@ class _Response(NamedTuple):
 
 
 def read_step_labels(
-    source: Any, *, recipe: str | None = None, separator: str | None = None, on_error: str = "raise"
+    source: Any, *, recipe: str | Recipe | None = None, separator: str | None = None, on_error: str = "raise"
 ) -> StepLabels:
     """Return the step labels that a source holds.
 
@@ -49,8 +46,8 @@ def read_step_labels(
     Objectives are ordered by first appearance. `experiments.step_files.write_step_labels` writes such a file. In tables and CSV
     files, lists and objects may be spelled as JSON text.
 
-    `recipe` reads a public form, with the meaning that its authors gave it (`recipes.step_recipes`): "prm800k",
-    "math-shepherd", "trl-stepwise", "processbench", "mahalo-value". Questions become raw prompts. What a recipe does not use
+    `recipe` reads a public form, with the meaning that its authors gave it (`paretokit.recipes()`): "prm800k",
+    "math-shepherd", "trl-stepwise", "processbench", "mahalo-value". Questions become chat prompts. What a recipe does not use
     is counted in `.left_out`. Without a recipe a public form is an error that names the recipe.
 
     The steps of a response, joined, are the text that a model reads. Where two of them meet without a blank or a line break, a
@@ -67,14 +64,17 @@ def read_step_labels(
     """
     if on_error not in _ON_ERROR:
         raise ConfigError(f"on_error: found {on_error!r}, expected 'raise' or 'skip'.{suggestion(str(on_error), _ON_ERROR)}")
-    chosen = None if recipe is None else step_recipe(recipe)
     faults = Faults(skip=on_error == "skip", remedy="Correct the record, or leave such records out with on_error='skip'.")
     found = read_source(source, faults=faults)
-    left_out: Counter[str] = Counter()
-    if chosen is None:
+    left_out: Mapping[str, int] = {}
+    usual = None
+    if recipe is None:
         kinds, responses = _own(found.records, faults)
+    elif found.records:
+        kinds, responses, reading = _public(found.records, recipe, faults)
+        left_out, usual = reading.left_out, reading.separator
     else:
-        kinds, responses = {chosen.objective: chosen.kind}, _public(found.records, chosen, faults, left_out)
+        kinds, responses = {}, []
     if not responses:
         detail = f" The first of {len(faults.messages)} problems: {faults.messages[0]}" if faults.messages else ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
@@ -84,7 +84,7 @@ def read_step_labels(
     return StepLabels(
         kinds=kinds,
         prompts=[one.prompt for one in responses],
-        steps=_joined(responses, separator, usual=None if chosen is None else chosen.separator),
+        steps=_joined(responses, separator, usual=usual),
         labels=[one.labels for one in responses],
         source=found.name,
         skipped=faults.messages,
@@ -94,12 +94,13 @@ def read_step_labels(
 
 def _own(rows: Sequence[Record], faults: Faults) -> tuple[dict[str, str], list[_Response]]:
     """The responses of records in our own form, and the kinds of their objectives."""
+    if rows and not set(_FIELDS) <= set(rows[0].fields):
+        refuse_public(rows, kind="steps")
     kinds: dict[str, str] = {}
     usable: list[Record] = []
     for row in rows:
         with faults.tolerated():
-            _check_form(row)
-            one = _from_text(row)
+            one = from_text(row)
             _add_kinds(one, kinds)
             usable.append(one)
     responses: list[_Response] = []
@@ -113,78 +114,18 @@ def _own(rows: Sequence[Record], faults: Faults) -> tuple[dict[str, str], list[_
     return kinds, responses
 
 
-def _public(rows: Sequence[Record], recipe: StepRecipe, faults: Faults, left_out: "Counter[str]") -> list[_Response]:
-    """The responses of records in a public form."""
-    kinds, responses = {recipe.objective: recipe.kind}, []
-    for row in rows:
+def _public(
+    rows: Sequence[Record], recipe: str | Recipe, faults: Faults
+) -> tuple[dict[str, str], list[_Response], StepReading]:
+    """The responses of records in a public form, the kind of their objective, and the reading."""
+    found = read_with(recipe, rows, kind="steps", objectives=None, margin=None, options=None, faults=faults).found
+    kinds, responses = {found.objective: found.kind}, []
+    for row in found.rows:
         with faults.tolerated():
-            if missing := [name for name in recipe.columns if name not in row.fields]:
-                raise DataError(
-                    f"{row.place}: found the columns {_listed(row)}, expected {', '.join(recipe.columns)} for the recipe "
-                    f"{recipe.name!r}; {missing[0]!r} is missing. {_other(row, recipe)}"
-                )
-            counted: Counter[str] = Counter()
-            made = recipe.read(_from_text(row), counted)
-            for number, (prompt, steps, labels) in enumerate(made):
-                place = row.place if len(made) == 1 else f"{row.place}, response {number}"
-                checked = checked_labels({recipe.objective: labels}, kinds, count=len(steps), place=place)
-                responses.append(_Response(place, as_prompt(prompt), checked_steps(steps, place=place), checked))
-            left_out.update(counted)
-    return responses
-
-
-def _other(row: Record, recipe: StepRecipe) -> str:
-    other = recognised_steps(row.fields)
-    if other is not None and other is not recipe:
-        return f"The columns are those of recipe={other.name!r}."
-    if set(_FIELDS) <= set(row.fields):
-        return "The columns are those of our own form: leave the recipe out."
-    return "The data set may have changed its form: rename the columns, or write records in our own form."
-
-
-def _check_form(row: Record) -> None:
-    """Raise `DataError` for a record in a public form, naming its recipe."""
-    if set(_FIELDS) <= set(row.fields):
-        return
-    if recipe := recognised_steps(row.fields):
-        raise DataError(
-            f"{row.place}: found the columns {_listed(row)}, which are those of {recipe.source}, expected "
-            f"{', '.join(_FIELDS)}. Pass recipe={recipe.name!r}."
-        )
-
-
-def _listed(row: Record) -> str:
-    return ", ".join(map(str, row.fields)) or "none"
-
-
-def _from_text(row: Record) -> Record:
-    """The record with what a cell of a table spells as text read: lists and objects as JSON, numbers, true and false."""
-    fields = dict(row.fields)
-    for name in _PLAIN & set(fields):
-        if isinstance(value := fields[name], str) and re.fullmatch(r"-?[0-9]+|true|false", value.strip().lower()):
-            fields[name] = json.loads(value.strip().lower())
-    for name in ("steps", "kind", "completions", "response_steps", "step_value", "labels", "question", "label"):
-        value = fields.get(name)
-        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") and name not in _texts_of(fields):
-            fields[name] = _json(value, place=f"{row.place}, field {name!r}")
-    return Record(row.place, fields)
-
-
-def _json(text: str, *, place: str) -> Any:
-    try:
-        return parse_json(text, place=place)
-    except DataError:
-        raise DataError(
-            f"{place}: found the text {describe(text)}, expected a list or an object, or one spelled as JSON (not as Python "
-            "prints it)."
-        ) from None
-
-
-def _texts_of(fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields that hold text in the form at hand, and so may begin with a bracket."""
-    if "response_steps" in fields:
-        return ("question",)
-    return ("label",) if "input" in fields else ()
+            steps = checked_steps(row.steps, place=row.place)
+            labels = checked_labels({found.objective: row.labels}, kinds, count=len(steps), place=row.place)
+            responses.append(_Response(row.place, as_prompt(row.prompt, place=row.place), steps, labels))
+    return kinds, responses, found
 
 
 def _joined(responses: Sequence[_Response], separator: str | None, *, usual: str | None) -> list[tuple[str, ...]]:

@@ -82,8 +82,8 @@ def test_tokens_that_are_none_are_refused():
     with pytest.raises(ConfigError) as error:
         made(step_token="<extra_0>")
     assert "tokens for '<extra_0>', expected one of the tokenizer's tokens" in str(error.value)
+    plain = new_reward_model(random_policy(adapter="none"), kinds=step_labels().kinds)
     with pytest.raises(ConfigError, match=r"step_token: found '#', expected None, that of the reward model"):
-        plain = new_reward_model(random_policy(adapter="none"), kinds=step_labels().kinds)
         iter_reward_train(plain, step_labels(), config=CONFIG.replace(step_token="#"))
 
 

@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 
 from paretokit.errors import ConfigError, DataError
+from paretokit.preferences.read import read_preferences
 from paretokit.preferences.read_steps import read_step_labels
-from paretokit.preferences.recipes.step_recipes import STEP_RECIPES, recognised_steps, step_recipe
+from paretokit.preferences.recipes.registry import recipes
+from paretokit.preferences.recipes.step_recipes import STEP_RECIPES as ALL
 
+STEP_RECIPES = {recipe.name: recipe for recipe in ALL}
 MARK = "ки"
 
 
@@ -66,26 +69,30 @@ def read(record, name, **options):
     return read_step_labels([record] if isinstance(record, dict) else record, recipe=name, separator="", **options)
 
 
+def asked(words):
+    return ({"role": "user", "content": words},)
+
+
 def test_there_is_a_sample_of_every_recipe():
     assert set(SAMPLES) == set(STEP_RECIPES)
 
 
 @pytest.mark.parametrize("name", STEP_RECIPES)
 def test_a_recipe_says_where_it_comes_from(name):
-    recipe = step_recipe(name)
+    recipe = recipes()[name]
     assert recipe.name == name
-    assert all((recipe.source, recipe.columns, recipe.rule, recipe.licence, recipe.citation, recipe.separator))
-    assert recipe.kind in ("value", "class")
+    assert recipe.kind == "steps"
+    assert all((recipe.title, recipe.source, recipe.columns, recipe.rule, recipe.licence, recipe.citation))
     assert set(recipe.columns) <= set(SAMPLES[name])
 
 
 @pytest.mark.parametrize("name", STEP_RECIPES)
 def test_a_public_form_is_recognised(name):
-    assert recognised_steps(SAMPLES[name]).name == name
+    assert [recipe.name for recipe in recipes().values() if recipe.recognises(SAMPLES[name])] == [name]
     with pytest.raises(DataError) as error:
         read_step_labels([SAMPLES[name]])
-    assert f"list, row 0: found the columns {', '.join(SAMPLES[name])}" in str(error.value)
-    assert f"Pass recipe={name!r}." in str(error.value)
+    assert f"list, row 0: found the columns of {recipes()[name].source} ({', '.join(SAMPLES[name])})" in str(error.value)
+    assert f"pass recipe={name!r}." in str(error.value)
 
 
 @pytest.mark.parametrize("name", STEP_RECIPES)
@@ -94,28 +101,29 @@ def test_a_changed_schema_is_an_error_that_shows_the_columns(name):
     with pytest.raises(DataError) as error:
         read(changed, name)
     assert f"found the columns {', '.join(changed)}, expected {', '.join(STEP_RECIPES[name].columns)}" in str(error.value)
-    assert "is missing. The data set may have changed its form" in str(error.value)
+    assert "missing: " in str(error.value)
 
 
 def test_the_wrong_recipe_names_the_right_one():
-    with pytest.raises(DataError, match="The columns are those of recipe='processbench'"):
+    with pytest.raises(DataError, match="These are the columns of recipe='processbench'"):
         read(BENCH, "mahalo-value")
-    own = {"prompt": "p", "steps": ["A."], "labels": {"calm": [1]}, "kind": {"calm": "class"}}
-    with pytest.raises(DataError, match="those of our own form: leave the recipe out"):
-        read(own, "trl-stepwise")
+    with pytest.raises(ConfigError, match="which is for steps; expected one for pairs"):
+        read_preferences([BENCH], recipe="processbench")
+    with pytest.raises(DataError, match="pass recipe='processbench', with read_step_labels"):
+        read_preferences([BENCH])
 
 
 def test_an_unknown_recipe():
     with pytest.raises(ConfigError) as error:
         read_step_labels([STEPWISE], recipe="prm80k")
-    assert str(error.value).startswith("recipe: found 'prm80k', expected one of prm800k, math-shepherd")
-    assert str(error.value).endswith("Did you mean 'prm800k'?")
+    assert str(error.value).startswith("recipe: found 'prm80k', expected one of mahalo-value, math-shepherd")
+    assert "Did you mean 'prm800k'?" in str(error.value)
 
 
 def test_prm800k_has_a_response_for_each_alternative_and_three_classes():
     found = read(FOLLOWED, "prm800k")
     assert found.kinds == {"correctness": "value"}
-    assert set(found.prompts) == {"What is 6 * 7?"}
+    assert [prompt[0]["content"] for prompt in found.prompts] == ["What is 6 * 7?"] * 4
     assert {steps: labels["correctness"] for steps, labels in zip(found.steps, found.labels, strict=True)} == {
         ("Add.",): (-1.0,),
         ("Look.",): (0.0,),
@@ -176,7 +184,7 @@ def test_prm800k_refuses(stages, message):
 def test_math_shepherd_takes_the_marks_out():
     found = read(SHEPHERD, "math-shepherd")
     assert found.kinds == {"correctness": "class"}
-    assert found.prompts == ("Ann has 4 hats. She buys 2. How many?",)
+    assert found.prompts == (asked("Ann has 4 hats. She buys 2. How many?"),)
     assert found.steps == (("Step 1: 4 + 2 = 6.", "\nStep 2: The answer is: 6"),)
     assert found.labels[0]["correctness"] == (1.0, 0.0)
     assert found.left_out == {}
@@ -193,7 +201,7 @@ def test_math_shepherd_with_a_mark_inside_the_question():
     assert found.left_out == {"marks inside the question": 1}
     assert found.steps == read(SHEPHERD, "math-shepherd").steps
     assert found.labels == read(SHEPHERD, "math-shepherd").labels
-    assert MARK not in found.prompts[0]
+    assert MARK not in found.prompts[0][0]["content"]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +222,11 @@ def test_math_shepherd_refuses(changes, message):
 
 def test_trl_stepwise():
     found = read(STEPWISE, "trl-stepwise")
-    assert (found.kinds, found.prompts, found.steps) == ({"correctness": "class"}, ("8 / 2?",), (("Halve it.", " It is 3."),))
+    assert (found.kinds, found.prompts, found.steps) == (
+        {"correctness": "class"},
+        (asked("8 / 2?"),),
+        (("Halve it.", " It is 3."),),
+    )
     assert found.labels[0]["correctness"] == (1.0, 0.0)
     numbers = read({**STEPWISE, "labels": [1, 0]}, "trl-stepwise")
     assert numbers == found

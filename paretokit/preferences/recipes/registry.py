@@ -14,6 +14,7 @@ from paretokit.preferences.recipes.overall import NECTAR, SHP, SKYWORK
 from paretokit.preferences.recipes.raco import RACO_SAFERLHF, RACO_TLDR
 from paretokit.preferences.recipes.recipe import Recipe
 from paretokit.preferences.recipes.saferlhf import BEAVERTAILS, PKU_SAFERLHF
+from paretokit.preferences.recipes.step_recipes import STEP_RECIPES
 from paretokit.preferences.recipes.tldr import TLDR, TLDR_AXIS
 from paretokit.preferences.recipes.ultrafeedback import ULTRAFEEDBACK, ULTRAFEEDBACK_BINARIZED
 from paretokit.prompts import describe
@@ -36,6 +37,7 @@ _RECIPES: tuple[Recipe, ...] = (
     TLDR_AXIS,
     ULTRAFEEDBACK,
     ULTRAFEEDBACK_BINARIZED,
+    *STEP_RECIPES,
 )
 _READERS = {"pairs": "read_preferences", "steps": "read_step_labels"}
 LOOK = 10  # records that are looked at to know a schema

@@ -1,7 +1,7 @@
-"""Recipes for public step labels: one function per data set, from a record to responses as steps with their labels.
+"""Recipes for public step labels: from a record to responses as steps, with a label for each.
 
 A recipe decides what the columns mean. Nothing is left out silently: what a recipe does not use is counted by its reason.
-Imports: the standard library, `errors`, `prompts`, and `files` of this floor.
+Imports: the standard library, `errors`, `prompts`, `files`, `step_cells` of this floor, and the other modules of this folder.
 """
 
 import re
@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from paretokit.errors import ConfigError, DataError, suggestion
+from paretokit.errors import DataError
 from paretokit.preferences.files import Record
+from paretokit.preferences.recipes.recipe import Asked, Recipe
+from paretokit.preferences.recipes.values import question
+from paretokit.preferences.step_cells import from_text
 from paretokit.prompts import Prompt, as_prompt, as_text, describe
 
-__all__ = ["STEP_RECIPES", "StepRecipe", "StepRow", "recognised_steps", "step_recipe"]
+__all__ = ["STEP_RECIPES", "StepReading", "StepRow"]
 
 Label = float | None
 
@@ -24,53 +27,80 @@ class StepRow(NamedTuple):
     prompt: Prompt
     steps: tuple[str, ...]  # [S]
     labels: tuple[Label, ...]  # [S]; None: not labelled
+    place: str = ""
+
+
+class StepReading(NamedTuple):
+    """What the `read` of a recipe for steps returns."""
+
+    objective: str
+    kind: str  # "value" or "class", as in `StepLabels`
+    separator: str  # what the authors of the data put between steps
+    rows: list[StepRow]
+    left_out: Mapping[str, int]  # by its reason
 
 
 Read = Callable[[Record, "Counter[str]"], Sequence[StepRow]]
 
 
-class StepRecipe(NamedTuple):
-    """How a public set of step labels is read."""
+def _recipe(
+    name: str,
+    *,
+    title: str,
+    source: str,
+    columns: tuple[str, ...],
+    objective: str,
+    kind: str,
+    rule: str,
+    separator: str,
+    licence: str,
+    citation: str,
+    read: Read,
+) -> Recipe:
+    """A recipe whose records are read one by one."""
 
-    name: str
-    source: str  # where it is published
-    columns: tuple[str, ...]  # that a record must have
-    objective: str
-    kind: str  # "value" or "class", as in `StepLabels`
-    rule: str  # what the labels mean, in one sentence
-    separator: str  # what its authors put between steps, for the argument `separator`
-    licence: str
-    citation: str
-    read: Read  # a record and the counts of what is left out -> its responses
+    def read_all(records: Sequence[Record], asked: Asked) -> StepReading:
+        rows: list[StepRow] = []
+        left_out: Counter[str] = Counter()
+        for record in records:
+            with asked.faults.tolerated():
+                counted: Counter[str] = Counter()
+                made = read(from_text(record), counted)
+                for number, row in enumerate(made):
+                    place = record.place if len(made) == 1 else f"{record.place}, response {number}"
+                    rows.append(row._replace(place=place))
+                for reason in counted.elements():
+                    asked.notes.leave_out(record.place, reason)
+                left_out += counted
+        return StepReading(asked.objectives[0], kind, separator, rows, left_out)
+
+    shape = _SHAPES.get(name, {})
+    return Recipe(
+        name=name,
+        kind="steps",
+        title=title,
+        source=source,
+        objectives=(objective,),
+        forms=(columns,),
+        rule=rule,
+        licence=licence,
+        citation=citation,
+        read=read_all,
+        open=True,
+        knows=lambda fields: all(_has_shape(fields[name], kind) for name, kind in shape.items()),
+    )
 
 
-def step_recipe(name: str) -> StepRecipe:
-    """Return the recipe of that name; `ConfigError` naming those that there are.
-
-    >>> step_recipe("processbench").kind
-    'class'
-    """
-    if name not in STEP_RECIPES:
-        raise ConfigError(
-            f"recipe: found {describe(name)}, expected one of {', '.join(STEP_RECIPES)}.{suggestion(str(name), STEP_RECIPES)}"
-        )
-    return STEP_RECIPES[name]
+def _has_shape(value: Any, kind: type) -> bool:
+    """Whether a field holds such a value, or the text of one."""
+    return isinstance(value, kind) or (isinstance(value, str) and value.lstrip()[:1] == {dict: "{", list: "["}.get(kind))
 
 
-def recognised_steps(fields: Mapping[str, Any]) -> StepRecipe | None:
-    """Return the recipe whose columns a record has; None where it has those of none.
-
-    >>> recognised_steps({"question": "1 + 1?", "response_steps": ["2"], "step_value": [1.0]}).name
-    'mahalo-value'
-    """
-    return next((recipe for recipe in STEP_RECIPES.values() if _fits(recipe, fields)), None)
-
-
-def _fits(recipe: StepRecipe, fields: Mapping[str, Any]) -> bool:
-    if not set(recipe.columns) <= set(fields):
-        return False
-    shape = _SHAPES.get(recipe.name, {})
-    return all(isinstance(fields[name], kind) for name, kind in shape.items())
+_SHAPES: dict[str, dict[str, type]] = {  # what tells apart schemas that share the names of columns
+    "prm800k": {"question": dict, "label": dict},
+    "math-shepherd": {"input": str, "label": str},
+    "processbench": {"steps": list},
+}
 
 
 # --- PRM800K ---
@@ -85,8 +115,9 @@ def _prm800k(row: Record, left_out: "Counter[str]") -> list[StepRow]:
         if row.fields.get(flag) is True:
             left_out[reason] += 1
             return []
-    question, label = _part(row, "question", dict), _part(row, "label", dict)
-    prompt = as_text(_key(question, "problem", place=f"{row.place}, field 'question'"), place=f"{row.place}, 'problem'")
+    asked, label = _part(row, "question", dict), _part(row, "label", dict)
+    problem = _key(asked, "problem", place=f"{row.place}, field 'question'")
+    prompt = question(as_text(problem, place=f"{row.place}, field 'question', 'problem'"))
     place = f"{row.place}, field 'label'"
     if label.get("finish_reason") == "bad_problem":
         left_out["bad problems"] += 1
@@ -201,7 +232,7 @@ def _math_shepherd(row: Record, left_out: "Counter[str]") -> list[StepRow]:
         labels.append(None)
     if not kept:
         raise DataError(f"{row.place}, field 'input': found no mark {_MARK!r} after 'Step 1:', expected one after each step.")
-    return [StepRow(whole[:start].strip(), tuple(steps), tuple(labels))] if steps else []
+    return [StepRow(question(whole[:start].strip()), tuple(steps), tuple(labels))] if steps else []
 
 
 def _signs(pieces: Sequence[str], signed: str, *, place: str) -> list[str]:
@@ -292,7 +323,8 @@ def _mahalo_value(row: Record, left_out: "Counter[str]") -> list[StepRow]:
 
 
 def _row(row: Record, prompt: str, steps: Sequence[str], labels: Sequence[Label], left_out: "Counter[str]") -> list[StepRow]:
-    asked = as_prompt(row.get(prompt), place=f"{row.place}, field {prompt!r}")
+    value = row.get(prompt)
+    asked = as_prompt(question(value) if isinstance(value, str) else value, place=f"{row.place}, field {prompt!r}")
     if not steps or all(label is None for label in labels):
         left_out["responses without a label"] += 1
         return []
@@ -329,77 +361,73 @@ def _key(found: Mapping[str, Any], name: str, *, place: str) -> Any:
 _NOT_STATED = "none stated on the data set's card"
 _UNKNOWN = "not known to paretokit: read the data set's card"
 
-_SHAPES: dict[str, dict[str, type]] = {  # what tells apart schemas that share the names of columns
-    "prm800k": {"question": dict, "label": dict},
-    "math-shepherd": {"input": str, "label": str},
-    "processbench": {"steps": list},
-}
-
-STEP_RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        StepRecipe(
-            "prm800k",
-            source="github.com/openai/prm800k",
-            columns=("question", "label"),
-            objective="correctness",
-            kind="value",
-            rule=(
-                "people's ratings as numbers: 1 right, 0 neither wrong nor progress, -1 wrong; every alternative to a step is "
-                "a response of its own, a step that the labeller wrote is not rated"
-            ),
-            separator="\n",
-            licence="MIT",
-            citation="Lightman et al., Let's Verify Step by Step, arXiv 2305.20050",
-            read=_prm800k,
+STEP_RECIPES: tuple[Recipe, ...] = (
+    _recipe(
+        "prm800k",
+        title="PRM800K: people's ratings of each step",
+        source="github.com/openai/prm800k",
+        columns=("question", "label"),
+        objective="correctness",
+        kind="value",
+        rule=(
+            "people's ratings as numbers: 1 right, 0 neither wrong nor progress, -1 wrong; every alternative to a step is "
+            "a response of its own, a step that the labeller wrote is not rated"
         ),
-        StepRecipe(
-            "math-shepherd",
-            source="peiyi9979/Math-Shepherd on the Hugging Face hub",
-            columns=("input", "label"),
-            objective="correctness",
-            kind="class",
-            rule="+ is 1, some rollout from there reached the right answer; - is 0",
-            separator="\n",
-            licence=_NOT_STATED,
-            citation="Wang et al., Math-Shepherd, arXiv 2312.08935",
-            read=_math_shepherd,
-        ),
-        StepRecipe(
-            "trl-stepwise",
-            source="any data set in TRL's stepwise form",
-            columns=("prompt", "completions", "labels"),
-            objective="correctness",
-            kind="class",
-            rule="true is 1, false is 0, for each step",
-            separator="\n",
-            licence="that of the data set",
-            citation="that of the data set; the form is TRL's, github.com/huggingface/trl",
-            read=_trl_stepwise,
-        ),
-        StepRecipe(
-            "processbench",
-            source="Qwen/ProcessBench on the Hugging Face hub",
-            columns=("problem", "steps", "label"),
-            objective="correctness",
-            kind="class",
-            rule="steps before the first wrong one are 1, that one is 0, later ones are not labelled; a label of -1: all are 1",
-            separator="\n\n",
-            licence=_UNKNOWN,
-            citation="Zheng et al., ProcessBench, arXiv 2412.06559",
-            read=_processbench,
-        ),
-        StepRecipe(
-            "mahalo-value",
-            source="the value files of github.com/pearls-lab/multiobj-align",
-            columns=("question", "response_steps", "step_value"),
-            objective="accuracy",
-            kind="value",
-            rule="the numbers as they are: a step's score plus the discounted share of rollouts that reach the right answer",
-            separator="\n\n",
-            licence="Apache-2.0 (of the repository)",
-            citation="MAHALO, arXiv 2510.01167",
-            read=_mahalo_value,
-        ),
-    )
-}
+        separator="\n",
+        licence="MIT",
+        citation="Lightman et al., Let's Verify Step by Step, arXiv 2305.20050",
+        read=_prm800k,
+    ),
+    _recipe(
+        "math-shepherd",
+        title="Math-Shepherd: steps labelled by rollouts",
+        source="peiyi9979/Math-Shepherd on the Hugging Face hub",
+        columns=("input", "label"),
+        objective="correctness",
+        kind="class",
+        rule="+ is 1, some rollout from there reached the right answer; - is 0",
+        separator="\n",
+        licence=_NOT_STATED,
+        citation="Wang et al., Math-Shepherd, arXiv 2312.08935",
+        read=_math_shepherd,
+    ),
+    _recipe(
+        "trl-stepwise",
+        title="TRL's stepwise form",
+        source="any data set in TRL's stepwise form",
+        columns=("prompt", "completions", "labels"),
+        objective="correctness",
+        kind="class",
+        rule="true is 1, false is 0, for each step",
+        separator="\n",
+        licence="that of the data set",
+        citation="that of the data set; the form is TRL's, github.com/huggingface/trl",
+        read=_trl_stepwise,
+    ),
+    _recipe(
+        "processbench",
+        title="ProcessBench: the first wrong step",
+        source="Qwen/ProcessBench on the Hugging Face hub",
+        columns=("problem", "steps", "label"),
+        objective="correctness",
+        kind="class",
+        rule="steps before the first wrong one are 1, that one is 0, later ones are not labelled; a label of -1: all are 1",
+        separator="\n\n",
+        licence=_UNKNOWN,
+        citation="Zheng et al., ProcessBench, arXiv 2412.06559",
+        read=_processbench,
+    ),
+    _recipe(
+        "mahalo-value",
+        title="MAHALO: values of partial solutions",
+        source="the value files of github.com/pearls-lab/multiobj-align",
+        columns=("question", "response_steps", "step_value"),
+        objective="accuracy",
+        kind="value",
+        rule="the numbers as they are: a step's score plus the discounted share of rollouts that reach the right answer",
+        separator="\n\n",
+        licence="Apache-2.0 (of the repository)",
+        citation="MAHALO, arXiv 2510.01167",
+        read=_mahalo_value,
+    ),
+)
