@@ -298,7 +298,10 @@ def test_false_in_a_csv_file_is_false(tmp_path):
 def test_records_that_cannot_be_used_can_be_skipped():
     found = read([STEPWISE, {**STEPWISE, "labels": [1]}, {"prompt": "p"}], "trl-stepwise", on_error="skip")
     assert len(found) == 1
-    assert [message.partition(":")[0] for message in found.skipped] == ["list, row 1, field 'labels'", "list, row 2"]
+    assert [message.partition(":")[0] for message in found.skipped] == [
+        "list, row 1, field 'labels'",
+        "list, row 2, field 'completions'",
+    ]
     assert found.report().skipped == 2
     with pytest.raises(ConfigError, match=r"on_error: found 'skp', expected 'raise' or 'skip'\. Did you mean 'skip'"):
         read(STEPWISE, "trl-stepwise", on_error="skp")
