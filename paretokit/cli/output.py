@@ -69,7 +69,7 @@ def figures_of(run: Run) -> list[dict[str, Any]]:
     implicit-reward margin follow; before training every margin is zero, so they have no figure of that time.
     """
     assert run.scores is not None
-    judged = [axis for axis in run.spec.axes if run.scores[axis].notna().any()]
+    judged = [axis for axis in run.spec.axes if bool(run.scores[axis].notna().to_numpy().any())]
     front = front_of([run]) if len(judged) == len(run.spec.axes) else _front(run, judged)
     unjudged = [_no_figure(axis) for axis in run.spec.axes if axis not in judged]
     return [*_figures(front), *unjudged, *_figures(margins_of(run))]
@@ -79,7 +79,7 @@ def margins_of(run: Run) -> Front | None:
     """Return the accuracies of the margins of a run on held-out pairs as a front of one point; None on a world."""
     assert run.scores is not None
     names = [str(name) for name in run.scores.columns if str(name).endswith(" margin accuracy")]
-    return _front(run, [name for name in names if run.scores[name].notna().any()])
+    return _front(run, [name for name in names if bool(run.scores[name].notna().to_numpy().any())])
 
 
 def _no_figure(axis: str) -> dict[str, Any]:

@@ -254,7 +254,9 @@ def read_frame(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     frame = pd.DataFrame(read_lines(path)).fillna(value=math.nan)
-    empty = [name for name in frame.columns if frame[name].isna().all()]  # a column of nothing but null is one of numbers
+    empty = [
+        name for name in frame.columns if bool(frame[name].isna().to_numpy().all())
+    ]  # a column of nothing but null is one of numbers
     return frame.astype(dict.fromkeys(empty, "float64"))
 
 
