@@ -339,7 +339,8 @@ def _rising(node: Node) -> tuple[tuple[str, ...], tuple[Node, ...]]:
     """The signs and sides of a relation, turned round where its first sign is > or >=."""
     turned = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
     if node.value[0] in (">", ">="):
-        return tuple(turned[sign] if sign in turned else sign for sign in reversed(node.value)), tuple(reversed(node.parts))
+        signs = tuple(str(turned.get(sign, sign)) for sign in reversed(node.value))
+        return signs, tuple(reversed(node.parts))
     return node.value, node.parts
 
 

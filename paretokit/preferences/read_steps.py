@@ -71,7 +71,7 @@ def read_step_labels(
     if recipe is None:
         kinds, responses = _own(found.records, faults)
     elif found.records:
-        kinds, responses, reading = _public(found.records, recipe, faults)
+        kinds, responses, reading = _public(found.records, recipe, faults, source=found.name)
         left_out, usual = reading.left_out, reading.separator
     else:
         kinds, responses = {}, []
@@ -115,10 +115,12 @@ def _own(rows: Sequence[Record], faults: Faults) -> tuple[dict[str, str], list[_
 
 
 def _public(
-    rows: Sequence[Record], recipe: str | Recipe, faults: Faults
+    rows: Sequence[Record], recipe: str | Recipe, faults: Faults, *, source: str
 ) -> tuple[dict[str, str], list[_Response], StepReading]:
     """The responses of records in a public form, the kind of their objective, and the reading."""
-    found = read_with(recipe, rows, kind="steps", objectives=None, margin=None, options=None, faults=faults).found
+    found = read_with(
+        recipe, rows, kind="steps", source=source, objectives=None, margin=None, options=None, faults=faults
+    ).found
     kinds, responses = {found.objective: found.kind}, []
     for row in found.rows:
         with faults.tolerated():

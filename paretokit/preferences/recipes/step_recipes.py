@@ -72,7 +72,7 @@ def _recipe(
                 for reason in counted.elements():
                     asked.notes.leave_out(record.place, reason)
                 left_out += counted
-        return StepReading(asked.objectives[0], kind, separator, rows, left_out)
+        return StepReading(asked.wanted((objective,))[0], kind, separator, rows, left_out)
 
     shape = _SHAPES.get(name, {})
     return Recipe(
