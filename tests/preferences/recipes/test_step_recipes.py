@@ -109,7 +109,7 @@ def test_the_wrong_recipe_names_the_right_one():
         read(BENCH, "mahalo-value")
     with pytest.raises(ConfigError, match="which is for steps; expected one for pairs"):
         read_preferences([BENCH], recipe="processbench")
-    with pytest.raises(DataError, match="pass recipe='processbench', with read_step_labels"):
+    with pytest.raises(DataError, match="pass recipe='processbench' to read_step_labels"):
         read_preferences([BENCH])
 
 
