@@ -56,6 +56,7 @@ def _recipe(
     licence: str,
     citation: str,
     read: Read,
+    traps: tuple[str, ...],
 ) -> Recipe:
     """A recipe whose records are read one by one."""
 
@@ -87,6 +88,7 @@ def _recipe(
         citation=citation,
         read=read_all,
         open=True,
+        traps=traps,
         knows=lambda fields: all(_has_shape(fields[name], kind) for name, kind in shape.items()),
     )
 
@@ -377,6 +379,10 @@ STEP_RECIPES: tuple[Recipe, ...] = (
         licence="MIT",
         citation="Lightman et al., Let's Verify Step by Step, arXiv 2305.20050",
         read=_prm800k,
+        traps=(
+            "a rating of 0 is a class of its own, not wrong",
+            "the labels of a step stand in each response that goes through it",
+        ),
     ),
     _recipe(
         "math-shepherd",
@@ -390,6 +396,10 @@ STEP_RECIPES: tuple[Recipe, ...] = (
         licence=_NOT_STATED,
         citation="Wang et al., Math-Shepherd, arXiv 2312.08935",
         read=_math_shepherd,
+        traps=(
+            "about a dozen problems carry a mark inside the question",
+            "a label says what rollouts reached, not what is right",
+        ),
     ),
     _recipe(
         "trl-stepwise",
@@ -403,6 +413,7 @@ STEP_RECIPES: tuple[Recipe, ...] = (
         licence="that of the data set",
         citation="that of the data set; the form is TRL's, github.com/huggingface/trl",
         read=_trl_stepwise,
+        traps=("an empty step has no text of its own: it is left out and counted",),
     ),
     _recipe(
         "processbench",
@@ -416,6 +427,7 @@ STEP_RECIPES: tuple[Recipe, ...] = (
         licence=_UNKNOWN,
         citation="Zheng et al., ProcessBench, arXiv 2412.06559",
         read=_processbench,
+        traps=("the label is the index of the first wrong step, and -1 means that there is none",),
     ),
     _recipe(
         "mahalo-value",
@@ -429,5 +441,6 @@ STEP_RECIPES: tuple[Recipe, ...] = (
         licence="Apache-2.0 (of the repository)",
         citation="MAHALO, arXiv 2510.01167",
         read=_mahalo_value,
+        traps=("values reach up to 2: they are no probabilities",),
     ),
 )
