@@ -5,6 +5,7 @@ then the reference has to be read from its source once more. Imports: torch, tra
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -59,7 +60,7 @@ def _walk(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         if ".lora_" in name or id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        yield name.removeprefix(_PEFT_PREFIX).replace(".base_layer.", "."), tensor
+        yield re.sub(r"\.(base_layer\.)+", ".", name.removeprefix(_PEFT_PREFIX)), tensor
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:

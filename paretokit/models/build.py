@@ -1,5 +1,6 @@
 """From a folder to a policy: read the model strictly, put it on its device, and mark what may be trained."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,17 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from paretokit.errors import ConfigError, ModelError, suggestion
 from paretokit.models import heads as action_heads
@@ -18,6 +29,7 @@ from paretokit.models.heads import Heads
 from paretokit.models.policy import Policy
 from paretokit.models.projection import own_head, projection
 from paretokit.models.quiet import quiet
+from paretokit.models.targets import language_parameters
 from paretokit.templates import chat_format, today
 
 __all__ = ["assemble", "pick_device", "pick_dtype", "read_model", "read_tokenizer"]
@@ -25,6 +37,7 @@ __all__ = ["assemble", "pick_device", "pick_dtype", "read_model", "read_tokenize
 ADAPTERS = ("lora", "full", "none")
 ATTENTIONS = ("sdpa", "eager")
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_TOWERS = re.compile(r"(^|\.)(vision|visual|image|video|audio|speech|multi_modal|multimodal)(_|\.)")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -77,14 +90,17 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
     """Return the model in `folder`, complete and exact; `ModelError` where it is not.
 
     Of a classifier or a model without a head the backbone is read, which has no output projection. `attention="sdpa"` becomes
-    eager attention where the family cannot do without (Gemma 2, for its soft-capping).
+    eager attention where the family cannot do without (Gemma 2, for its soft-capping). A model that also sees or hears is read
+    whole, or, where its family has a class for text alone, without its towers.
     """
     bare = is_bare(folder)
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
-            kind = AutoModel if bare else AutoModelForCausalLM
+            config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            kind = AutoModel if bare else _class_for(config)
             loaded: Any = kind.from_pretrained(
                 folder,
+                config=config,
                 dtype=dtype,
                 attn_implementation="eager" if attention == "eager" else None,  # None: sdpa where the family has it
                 use_safetensors=True,
@@ -101,6 +117,8 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
     problems = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if bare:
         problems["unexpected_keys"] = beside_classifier(model, problems["unexpected_keys"])
+    elif config.get_text_config() is not config and model.config.get_text_config() is model.config:  # the text half alone
+        problems["unexpected_keys"] = [name for name in problems["unexpected_keys"] if not _TOWERS.search(name)]
     if any(problems.values()):
         listed = "; ".join(f"{kind.replace('_', ' ')} {names[:3]}" for kind, names in problems.items() if names)
         raise ModelError(
@@ -108,6 +126,12 @@ def read_model(folder: Path, *, device: torch.device, dtype: torch.dtype, attent
             "Expected exactly the weights of the model that config.json describes."
         )
     return model.to(device)
+
+
+def _class_for(config: Any) -> Any:
+    """The class that reads a model of this configuration: for text, or else for text beside images."""
+    seeing = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForImageTextToText if seeing else AutoModelForCausalLM
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -150,7 +174,10 @@ def assemble(
     `load_policy`."""
     chat = chat_format(tokenizer, options=chat_options, date=date, thoughts=thoughts)
     base = Base(name, read, description=description or name)
-    model = read().eval().requires_grad_(adapter == "full")
+    model = read().eval().requires_grad_(False)
+    if adapter == "full":
+        for weight in language_parameters(model).values():
+            weight.requires_grad_(True)
     rows = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.shape[0]
     if len(tokenizer) > rows:
         raise ModelError(

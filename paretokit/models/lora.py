@@ -1,14 +1,16 @@
 """LoRA adapters through peft: which ones are accepted, how they start, and their names.
 
 Accepted is the plain adapter, W + (alpha / r) B A on linear layers, because it can be switched off, mixed and merged
-exactly. Variants that break this (DoRA, rank-stabilised scaling, biases, dropout, embeddings) are refused.
+exactly; so can one on the stacked matrices of experts (`target_parameters`), where each has an A and a B of its own.
+Variants that break this (DoRA, rank-stabilised scaling, biases, dropout, embeddings) are refused.
 The start is drawn from a generator of its own: A as in peft (Kaiming uniform with a = sqrt 5), B zero.
-Imports: torch, peft, transformers (types and its Conv1D).
+Imports: torch, peft, transformers (types and its Conv1D), `targets`.
 """
 
 import copy
 import dataclasses
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,26 +19,40 @@ from typing import Any, cast
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from paretokit.errors import ConfigError
+from paretokit.models.targets import default_targets, is_plain_linear
+from paretokit.shapes import Tensor
 
-__all__ = ["ADAPTER", "FIELDS", "attach", "default_config", "lora_layers", "merged", "portable_name", "reset", "switched_off"]
+__all__ = [
+    "ADAPTER",
+    "FIELDS",
+    "attach",
+    "changes",
+    "default_config",
+    "lora_layers",
+    "merged",
+    "portable_name",
+    "reset",
+    "switched_off",
+    "underneath",
+]
 
 ADAPTER = "default"
 RANK, ALPHA = 16, 32
 
 # what may be chosen; every other field of LoraConfig has to keep its default
-FIELDS = ("r", "lora_alpha", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-FIELDS += ("rank_pattern", "alpha_pattern", "fan_in_fan_out")
+FIELDS = ("r", "lora_alpha", "target_modules", "target_parameters", "exclude_modules", "layers_to_transform")
+FIELDS += ("layers_pattern", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
 _BOOKKEEPING = {"task_type", "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"}
 _BOOKKEEPING |= {"inference_mode"}
 
 
 def default_config() -> LoraConfig:
-    """Return rank 16, alpha 32, all linear layers but the output projection, no dropout."""
-    return LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", lora_dropout=0.0, bias="none")
+    """Return rank 16, alpha 32, no dropout, on the layers that `targets.default_targets` names for a model."""
+    return LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, bias="none")
 
 
 def check_config(config: LoraConfig) -> None:
@@ -56,30 +72,63 @@ def check_config(config: LoraConfig) -> None:
 def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, generator: torch.Generator) -> PeftModel:
     """Return the model with LoRA layers of `dtype` in it, drawn from `generator`; all that was there is frozen.
 
-    The global random state is left as it was. Raises `ConfigError` where `config` is unfit or targets no linear layer.
+    A `config` that names neither modules nor parameters gets the default targets of the model's family. The global random
+    state is left as it was. Raises `ConfigError` where `config` is unfit or targets a layer that is not linear.
     """
     check_config(config)
+    config = _with_targets(config, model)
     output = model.get_output_embeddings()
-    config = dataclasses.replace(config, target_modules=config.target_modules or "all-linear")
     kind = TaskType.CAUSAL_LM if output is not None else TaskType.FEATURE_EXTRACTION  # a backbone alone cannot generate
     config.task_type, config.inference_mode = kind, False
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws a start that `reset` replaces
         warnings.simplefilter("ignore")  # Conv1D: fan_in_fan_out is settled by peft itself
         try:
             wrapped = get_peft_model(model, config, adapter_name=ADAPTER)
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"adapter: peft refuses this LoraConfig: {' '.join(str(error).split())}") from error
     for name, layer in lora_layers(wrapped):
-        if not isinstance(layer.base_layer, torch.nn.Linear | Conv1D) or layer.base_layer is output:
+        if reason := _unfit(layer, output=output):
             raise ConfigError(
-                f"adapter: LoRA on {name!r} ({type(layer.base_layer).__name__}) is not supported; expected linear "
-                "layers other than the output projection. Use target_modules='all-linear'."
+                f"adapter: LoRA on {name!r} ({type(underneath(layer)).__name__}) is not supported{reason}; expected linear "
+                "layers other than the output projection. Leave target_modules out for those of attention and MLP."
             )
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     reset(wrapped, generator=generator)
     return wrapped.eval()
+
+
+def _with_targets(config: LoraConfig, model: PreTrainedModel) -> LoraConfig:
+    """A copy of a configuration, with the default targets where it names none."""
+    if config.target_modules or config.target_parameters:
+        return dataclasses.replace(config)
+    names = default_targets(model).names
+    if config.layers_to_transform is not None:  # peft would pass over it for layers that are named in full
+        kept = config.layers_to_transform
+        kept = {kept} if isinstance(kept, int) else set(kept)
+        names = tuple(name for name in names if _number(name, config.layers_pattern) in kept)
+    return dataclasses.replace(config, target_modules=list(names))
+
+
+def _number(name: str, patterns: list[str] | str | None) -> int | None:
+    """The number of the layer that a module lies in, where the list of layers has one of the names in `patterns`."""
+    wanted = [patterns] if isinstance(patterns, str) else patterns
+    found = re.match(rf"(?:.*?\.)??(?:{'|'.join(map(re.escape, wanted)) if wanted else '[^.]*'})\.(\d+)\.", name)
+    return int(found[1]) if found else None
+
+
+def _unfit(layer: Any, *, output: torch.nn.Module | None) -> str:
+    """Why an adapter could not be switched off, mixed and merged exactly; "" where it can."""
+    if isinstance(layer, ParamWrapper):
+        many, shape = layer.num_experts, tuple(layer.get_param().shape)
+        sides = {(layer.in_features, layer.out_features), (layer.out_features, layer.in_features)}
+        fit = shape[-2:] in sides and shape[:-2] == ((many,) if many > 1 else ())
+        return "" if fit else f", because its parameter {layer.parameter_name!r} has the shape {shape}"
+    module = underneath(layer)
+    if module is output:
+        return ", because it is the output projection"
+    return "" if is_plain_linear(module) else ", because its output is not input times weight"
 
 
 def lora_layers(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
@@ -131,10 +180,46 @@ def merged(model: PeftModel) -> PreTrainedModel:
 
 def _twin(module: Any) -> torch.nn.Module:
     if isinstance(module, LoraLayer):
-        twin = copy.copy(module.base_layer)
-        delta = cast(Any, module).get_delta_weight(ADAPTER)
-        twin._parameters = {**twin._parameters, "weight": torch.nn.Parameter(twin.weight + delta, requires_grad=False)}
+        twin = copy.copy(_twin_of_children(underneath(module)))
+        own = {name: twin._parameters[name] + change for name, change in changes(module).items()}
+        twin._parameters = {
+            **twin._parameters,
+            **{name: torch.nn.Parameter(weight, requires_grad=False) for name, weight in own.items()},
+        }
         return twin
+    return _twin_of_children(module)
+
+
+def _twin_of_children(module: Any) -> Any:
     twin = copy.copy(module)
     twin._modules = {name: None if child is None else _twin(child) for name, child in module._modules.items()}
     return twin
+
+
+def underneath(layer: Any) -> Any:
+    """Return the module that a LoRA layer wraps; the stacked matrices of one module may be wrapped one in the other."""
+    while isinstance(layer, LoraLayer):
+        layer = layer.base_layer
+    return layer
+
+
+@torch.no_grad()
+def changes(layer: Any) -> dict[str, Tensor]:
+    """Return what a LoRA layer adds to the parameters of the module underneath, by their names, in the adapter's precision.
+
+    That is (alpha / r) B A for each matrix; shapes are those of the parameters.
+    """
+    found = {}
+    while isinstance(layer, LoraLayer):
+        each: Any = layer
+        down, up = each.lora_A[ADAPTER].weight, each.lora_B[ADAPTER].weight
+        if isinstance(each, ParamWrapper) and each.num_experts > 1:
+            down, up = down.unflatten(0, (each.num_experts, -1)), up.unflatten(1, (-1, each.num_experts))
+            change = torch.einsum("ore,eri->eoi", up, down)
+            change = change if each._did_swap_in_out_features else change.transpose(1, 2)
+        else:
+            change = up @ down
+            change = change.T if each.fan_in_fan_out else change
+        found[each.parameter_name if isinstance(each, ParamWrapper) else "weight"] = change * each.scaling[ADAPTER]
+        layer = each.base_layer
+    return found

@@ -178,11 +178,14 @@ def _mixed(modules: Sequence[Any], weights: Sequence[float], made: dict[int, Any
     was mixed, so that tied weights stay tied."""
     first: Any = modules[0]
     if isinstance(first, LoraLayer):
-        twin: Any = copy.copy(first.base_layer)
-        mixed = twin.weight
+        twin: Any = copy.copy(lora.underneath(first))
+        mixed = {name: twin._parameters[name] for name in lora.changes(first)}
         for module, weight in zip(modules, weights, strict=True):
-            mixed = mixed + weight * module.get_delta_weight(lora.ADAPTER)
-        twin._parameters = {**twin._parameters, "weight": torch.nn.Parameter(mixed, requires_grad=False)}
+            mixed = {name: mixed[name] + weight * change for name, change in lora.changes(module).items()}
+        twin._parameters = {
+            **twin._parameters,
+            **{name: torch.nn.Parameter(value, requires_grad=False) for name, value in mixed.items()},
+        }
         return twin
     twin = copy.copy(first)
     twin._parameters = {

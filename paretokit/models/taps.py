@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
@@ -106,13 +107,15 @@ class Places(NamedTuple):
     """Where the weights of a model are trained; to be found once, since going through a model's modules takes a while."""
 
     modules: tuple[tuple[str, torch.nn.Module], ...]  # that hold trainable weights themselves, by name; LoRA's factors apart
-    layers: tuple[Any, ...]  # peft's LoRA layers
+    layers: tuple[Any, ...]  # peft's LoRA layers; not those on stacked matrices, which are run as peft runs them
 
 
 def places(model: torch.nn.Module) -> Places:
     """Return where the weights of a model are trained."""
     named = list(model.named_modules())
-    layers = tuple(module for _, module in named if isinstance(module, LoraLayer))
+    layers = tuple(
+        module for _, module in named if isinstance(module, LoraLayer) and not isinstance(module, ParamWrapper)
+    )
     factors = {factor for layer in layers for factor in branches.factors(layer)}
     modules = tuple(
         (name, module)
@@ -136,6 +139,8 @@ def tapped(model: Any, at: Places, scorers: Sequence[Scorer], taps: Taps) -> Ite
         if quiet[0] or not torch.is_grad_enabled():
             return output
         slots, tensors = taps.slots(module), [part for part in inputs if isinstance(part, torch.Tensor)]
+        if not isinstance(module, Scorer) and not (tensors and isinstance(output, torch.Tensor)):
+            raise _Unheard(f"{name} ({type(module).__name__}) does not map one tensor to another")
         place = taps.place(module, scored=module in heads)
         rule = partial(_rows, module, taps, slots, quiet, place, taps.axes.get(name, 1))
         if isinstance(module, Scorer):
@@ -153,6 +158,10 @@ def tapped(model: Any, at: Places, scorers: Sequence[Scorer], taps: Taps) -> Ite
             scorer.heard = bool(taps.slots(scorer))
             stack.callback(setattr, scorer, "heard", False)
         yield
+
+
+class _Unheard(TypeError):
+    """A module holds trainable weights, but is not a map from a tensor to a tensor."""
 
 
 class _Tap(torch.autograd.Function):
@@ -325,9 +334,15 @@ def probe(
     weights = list(parameters.values())
     taps = Taps(weights, read=read, scored=scored, count=2, axes=axes)
     with torch.enable_grad():
-        with taps_on(taps):
-            total = (scores(rows) * signs).sum()
-            found = taps.rows(total, slopes.to(total.dtype), scales=[1.0, 1.0])
+        try:
+            with taps_on(taps):
+                total = (scores(rows) * signs).sum()
+                found = taps.rows(total, slopes.to(total.dtype), scales=[1.0, 1.0])
+        except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:  # a rule that does not fit its module
+            if out_of_memory(error):  # which says nothing of the model
+                raise
+            line = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return Coverage(False, f"some weights cannot be heard in their modules ({line[:120]})", axes)
         with plainly:
             logps = scores(rows)
             expected = [
@@ -352,7 +367,8 @@ def _axes(model: torch.nn.Module, width: int, read: Callable[[], object]) -> dic
     axes: dict[str, int] = {}
 
     def look(module: torch.nn.Module, inputs: tuple[Any, ...], *, name: str) -> None:
-        found = [axis for axis, size in enumerate(inputs[0].shape) if size == width] if inputs else []
+        shape = inputs[0].shape if inputs and isinstance(inputs[0], torch.Tensor) else ()
+        found = [axis for axis, size in enumerate(shape) if size == width]
         if len(found) == 1 and found != [1]:
             axes[name] = found[0]
 
