@@ -17,7 +17,7 @@ from paretokit.maths.products import product
 from paretokit.models.lora import ADAPTER
 from paretokit.shapes import Float, Tensor
 
-__all__ = ["Heard", "factors", "in_one_piece"]
+__all__ = ["Heard", "factors", "in_one_piece", "unviewed"]
 
 
 class Heard(NamedTuple):
@@ -50,6 +50,14 @@ def in_one_piece(layers: Sequence[Any], *, heard: Heard | None = None) -> Iterat
     finally:
         for layer in layers:
             del layer.forward
+
+
+def unviewed(tensor: Tensor) -> Tensor:
+    """Return the same numbers at the same place, as an output of a function that may be written over.
+
+    Autograd refuses that for views, and some models (Falcon, Gemma 3n) add to the output of a linear layer in place.
+    """
+    return torch.ops.aten._unsafe_view(tensor, tensor.shape)
 
 
 class _Reads:
@@ -114,9 +122,9 @@ class _Branch(torch.autograd.Function):
         ctx.save_for_backward(weight, read, thin, down, up)
         ctx.like, ctx.scale, ctx.at = inputs.dtype, scale, at
         if base is not None:
-            return _plus(base, thin, up.T)
+            return unviewed(_plus(base, thin, up.T))
         assert weight is not None, "given in place of base"
-        return _plus(product(inputs, weight, bias=bias), thin, up.T, fresh=True)
+        return unviewed(_plus(product(inputs, weight, bias=bias), thin, up.T, fresh=True))
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -20,6 +20,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
+from peft.utils import transformers_weight_conversion
 from transformers import PreTrainedModel
 
 from paretokit.errors import ConfigError
@@ -46,6 +47,7 @@ RANK, ALPHA = 16, 32
 # what may be chosen; every other field of LoraConfig has to keep its default
 FIELDS = ("r", "lora_alpha", "target_modules", "target_parameters", "exclude_modules", "layers_to_transform")
 FIELDS += ("layers_pattern", "rank_pattern", "alpha_pattern", "fan_in_fan_out")
+_OF_EXPERTS = ("gate_proj", "up_proj", "down_proj", "gate_up_proj", "w1", "w2", "w3")
 _BOOKKEEPING = {"task_type", "peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"}
 _BOOKKEEPING |= {"inference_mode"}
 
@@ -80,7 +82,7 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
     output = model.get_output_embeddings()
     kind = TaskType.CAUSAL_LM if output is not None else TaskType.FEATURE_EXTRACTION  # a backbone alone cannot generate
     config.task_type, config.inference_mode = kind, False
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws a start that `reset` replaces
+    with torch.random.fork_rng(devices=[]), _names_as_they_are(), warnings.catch_warnings():  # `reset` draws another start
         warnings.simplefilter("ignore")  # Conv1D: fan_in_fan_out is settled by peft itself
         try:
             wrapped = get_peft_model(model, config, adapter_name=ADAPTER)
@@ -92,11 +94,42 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
                 f"adapter: LoRA on {name!r} ({type(underneath(layer)).__name__}) is not supported{reason}; expected linear "
                 "layers other than the output projection. Leave target_modules out for those of attention and MLP."
             )
+    _check_experts(wrapped, config)
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
     reset(wrapped, generator=generator)
     return wrapped.eval()
+
+
+@contextmanager
+def _names_as_they_are() -> Iterator[None]:
+    """Keep peft from reading the names of linear layers as those of experts.
+
+    For families whose experts once were linear layers it takes `gate_proj`, also that of a dense or shared MLP, to mean the
+    stacked experts of today, and leaves the layers of that name out.
+    """
+    convert = transformers_weight_conversion.convert_peft_config_for_transformers
+    transformers_weight_conversion.convert_peft_config_for_transformers = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        transformers_weight_conversion.convert_peft_config_for_transformers = convert
+
+
+def _check_experts(model: PeftModel, config: LoraConfig) -> None:
+    """Raise `ConfigError` for a target that no layer has, but whose name is one that experts have, which are stacked."""
+    wanted = () if isinstance(config.target_modules, str) else sorted(config.target_modules or ())
+    reached = [f".{name}" for name, _ in lora_layers(model)]
+    missed = [name for name in wanted if not any(place.endswith(f".{name}") for place in reached)]
+    stacked = [name for name, weight in model.named_parameters() if weight.ndim == 3 and "experts." in name]
+    named = [name for name in missed if name.rsplit(".", 1)[-1] in _OF_EXPERTS]
+    if stacked and named:
+        example = portable_name(stacked[0]).removeprefix("base_model.model.")
+        raise ConfigError(
+            f"adapter: found no linear layer {named[0]!r} in {type(model.get_base_model()).__name__}, whose experts are stacked "
+            f"in parameters such as {example!r}. Leave the name out, or pass target_parameters=[...] to adapt every expert."
+        )
 
 
 def _with_targets(config: LoraConfig, model: PreTrainedModel) -> LoraConfig:

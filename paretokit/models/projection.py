@@ -1,10 +1,11 @@
 """The output projection of a model, taken out of it: what turns hidden states into logits.
 
-Families differ in what they do to their logits afterwards: Cohere multiplies, Granite divides, Gemma 2 soft-caps. It is
+Families differ in what they do to their logits afterwards: Cohere and Falcon-H1 multiply, Granite divides, Gemma soft-caps. It is
 read from the configuration and then checked against the model's own logits on a few tokens; where they differ, the model's
 own head is used. Imports: torch, transformers, peft (types only).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +18,10 @@ from paretokit.shapes import Float, Int, Tensor
 
 __all__ = ["Projection", "Scorer", "backbone", "own_head", "own_scorer", "projection"]
 
-_NOISE = 1e-2  # of the spread of the logits; half precision rounds them by less
+_NOISE, _NOISE_HALF = 1e-4, 1e-2  # of the spread of the logits; single and half precision round them by less
+_MULTIPLIERS = ("logit_scale", "lm_head_multiplier", "output_multiplier")  # Cohere, Falcon-H1, Muse Glimmer
+_DIVISORS = ("logits_scaling",)  # Granite
+_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # Gemma, RecurrentGemma
 
 
 class Projection(NamedTuple):
@@ -70,15 +74,17 @@ def own_scorer(model: PreTrainedModel | PeftModel, how: Projection) -> Scorer:
 
 def backbone(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """Return the part of a model that ends with the hidden states its output projection reads, adapters included."""
-    whole = model.get_base_model() if isinstance(model, PeftModel) else model
-    return whole.base_model  # type: ignore[return-value] # a causal model's base is a model
+    whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    if whole.base_model is not whole:
+        return whole.base_model
+    embedding = whole.get_input_embeddings()  # Llama 4's text class names its base otherwise than its model holds it
+    return next((part for part in whole.children() if any(inner is embedding for inner in part.modules())), whole)
 
 
 def projection(model: PreTrainedModel | PeftModel) -> Projection:
     """Return how a model makes logits of hidden states, checked on 8 tokens."""
     config: Any = model.config.get_text_config()
-    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
+    (scale, cap), *others = _readings(config)
     head = model.get_output_embeddings()
     if not isinstance(head, torch.nn.Linear):
         return Projection(False, f"its output projection is a {type(head).__name__}", scale, cap)
@@ -89,12 +95,26 @@ def projection(model: PreTrainedModel | PeftModel) -> Projection:
         hidden = getattr(backbone(model)(input_ids=ids, use_cache=False), "last_hidden_state", None)
         if hidden is None or backbone(model) is model:
             return Projection(False, "it returns no hidden states", scale, cap)
-        found = head(hidden) * scale
-        found = found if cap is None else cap * torch.tanh(found / cap)
-    if found.shape != expected.shape or not _near(found, expected):
-        return Projection(False, "its logits are not those of its hidden states", scale, cap)
-    return Projection(True, "", scale, cap)
+        raw = head(hidden)
+        for scale_, cap_ in [(scale, cap), *others]:
+            found = raw * scale_
+            found = found if cap_ is None else cap_ * torch.tanh(found / cap_)
+            if found.shape == expected.shape and _near(found, expected):
+                return Projection(True, "", scale_, cap_)
+    return Projection(False, "its logits are not those of its hidden states", scale, cap)
+
+
+def _readings(config: Any) -> list[tuple[float, float | None]]:
+    """What a configuration may say of scale and cap, the usual reading first: HyperCLOVA multiplies by what Granite divides by."""
+
+    def product(names: tuple[str, ...]) -> float:
+        return math.prod(float(getattr(config, name, None) or 1.0) for name in names)
+
+    cap = next((found for name in _CAPS if (found := getattr(config, name, None))), None)
+    multiplied, divided = product(_MULTIPLIERS), product(_DIVISORS)
+    return [(scale, cap) for scale in dict.fromkeys([multiplied / divided, multiplied * divided])]
 
 
 def _near(found: Tensor, expected: Tensor) -> bool:
-    return bool((found - expected).abs().max() <= _NOISE * expected.float().std())
+    noise = _NOISE_HALF if found.dtype in (torch.bfloat16, torch.float16) else _NOISE
+    return bool((found - expected).abs().max() <= noise * expected.float().std())

@@ -171,7 +171,7 @@ class _Tap(torch.autograd.Function):
     def forward(ctx: Any, output: Tensor, rule: Callable[..., list[Tensor]], saved: int, *tensors: Tensor) -> Tensor:
         ctx.rule = rule
         ctx.save_for_backward(*tensors[:saved])
-        return output.view_as(output)
+        return branches.unviewed(output)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
