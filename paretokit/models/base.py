@@ -1,26 +1,23 @@
 """The base of a policy: the model as it was published, read again when needed, and known by the hash of its weights.
 
 A policy and its forks share one `Base`. It holds no weights itself unless full fine-tuning changed those of the policy:
-then the reference has to be read from its source once more. Imports: torch, transformers (types only).
+then the reference has to be read from its source once more. Imports: torch, transformers (types only), `lora`.
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from transformers import PreTrainedModel
 
+from paretokit.models.lora import plain_name
 from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
 from paretokit.models.taps import Coverage
 from paretokit.shapes import Tensor
 
 __all__ = ["Base", "checksum", "named_weights", "weights_hash"]
-
-_PEFT_PREFIX = "base_model.model."
-
 
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
@@ -60,7 +57,7 @@ def _walk(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         if ".lora_" in name or id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        yield re.sub(r"\.(base_layer\.)+", ".", name.removeprefix(_PEFT_PREFIX)), tensor
+        yield plain_name(name), tensor
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:

@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -35,6 +36,7 @@ __all__ = [
     "default_config",
     "lora_layers",
     "merged",
+    "plain_name",
     "portable_name",
     "reset",
     "switched_off",
@@ -74,8 +76,9 @@ def check_config(config: LoraConfig) -> None:
 def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, generator: torch.Generator) -> PeftModel:
     """Return the model with LoRA layers of `dtype` in it, drawn from `generator`; all that was there is frozen.
 
-    A `config` that names neither modules nor parameters gets the default targets of the model's family. The global random
-    state is left as it was. Raises `ConfigError` where `config` is unfit or targets a layer that is not linear.
+    A `config` without `target_modules` gets the default targets of the model's family; `target_modules=[]` beside
+    `target_parameters` adapts those parameters alone. The global random state is left as it was. Raises `ConfigError` where
+    `config` is unfit, targets a layer that is not linear, or names parameters that are not there.
     """
     check_config(config)
     config = _with_targets(config, model)
@@ -95,6 +98,9 @@ def attach(model: PreTrainedModel, config: LoraConfig, *, dtype: torch.dtype, ge
                 "layers other than the output projection. Leave target_modules out for those of attention and MLP."
             )
     _check_experts(wrapped, config)
+    for _, layer in lora_layers(wrapped):
+        if isinstance(layer, ParamWrapper):
+            layer.register_forward_hook(partial(_in_order, list(underneath(layer)._parameters)), always_call=True)
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
@@ -118,23 +124,43 @@ def _names_as_they_are() -> Iterator[None]:
 
 
 def _check_experts(model: PeftModel, config: LoraConfig) -> None:
-    """Raise `ConfigError` for a target that no layer has, but whose name is one that experts have, which are stacked."""
+    """Raise `ConfigError` for a target that nothing has: a parameter, or a layer whose name is one that stacked experts have."""
+    layers = list(lora_layers(model))
+    reached = [f".{_parameter_of(name, layer)}" for name, layer in layers]
+    stacked = [f".{plain_name(name)}" for name, weight in model.named_parameters() if weight.ndim == 3 and "experts." in name]
+    example = f", whose experts are stacked in parameters such as {stacked[0][1:]!r}" if stacked else ""
+    what = type(model.get_base_model()).__name__
+    for target in sorted(config.target_parameters or ()):
+        if not any(place.endswith(f".{target}") for place in reached):
+            raise ConfigError(
+                f"adapter: found no parameter {target!r} in {what}{example}. Pass target_parameters=[...] with the ends of such names."
+            )
     wanted = () if isinstance(config.target_modules, str) else sorted(config.target_modules or ())
-    reached = [f".{name}" for name, _ in lora_layers(model)]
-    missed = [name for name in wanted if not any(place.endswith(f".{name}") for place in reached)]
-    stacked = [name for name, weight in model.named_parameters() if weight.ndim == 3 and "experts." in name]
-    named = [name for name in missed if name.rsplit(".", 1)[-1] in _OF_EXPERTS]
-    if stacked and named:
-        example = portable_name(stacked[0]).removeprefix("base_model.model.")
-        raise ConfigError(
-            f"adapter: found no linear layer {named[0]!r} in {type(model.get_base_model()).__name__}, whose experts are stacked "
-            f"in parameters such as {example!r}. Leave the name out, or pass target_parameters=[...] to adapt every expert."
-        )
+    for target in wanted:
+        last = target.rsplit(".", 1)[-1]
+        if stacked and last in _OF_EXPERTS and not any(place.endswith(f".{target}") for place in reached):
+            raise ConfigError(
+                f"adapter: found no linear layer {target!r} in {what}{example}. Leave the name out, or pass "
+                "target_parameters=[...] to adapt every expert."
+            )
+
+
+def _parameter_of(name: str, layer: Any) -> str:
+    """The name of what a LoRA layer adapts: a layer, or a parameter of one."""
+    return f"{plain_name(name)}.{layer.parameter_name}" if isinstance(layer, ParamWrapper) else plain_name(name)
+
+
+def _in_order(names: list[str], layer: Any, *_: object) -> None:
+    """Put the parameters of the module under a layer in their order again, which peft changes whenever it runs the layer."""
+    own = underneath(layer)._parameters
+    for name in names:
+        if name in own:  # not where an outer layer of peft's still has it elsewhere; that one comes here after this one
+            own[name] = own.pop(name)
 
 
 def _with_targets(config: LoraConfig, model: PreTrainedModel) -> LoraConfig:
     """A copy of a configuration, with the default targets where it names none."""
-    if config.target_modules or config.target_parameters:
+    if config.target_modules or (config.target_modules is not None and config.target_parameters):
         return dataclasses.replace(config)
     names = default_targets(model).names
     if config.layers_to_transform is not None:  # peft would pass over it for layers that are named in full
@@ -191,6 +217,15 @@ def switched_off(model: PeftModel) -> Iterator[None]:
         yield
     finally:
         adapters.enable_adapter_layers()
+
+
+def plain_name(name: str) -> str:
+    """Return the name that a module or parameter of the base has without the adapters around it.
+
+    >>> plain_name("base_model.model.mlp.experts.base_layer.base_layer.down_proj")
+    'mlp.experts.down_proj'
+    """
+    return re.sub(r"\.base_layer\b", "", name.removeprefix("base_model.model."))
 
 
 def portable_name(name: str) -> str:

@@ -76,6 +76,7 @@ def test_a_config_of_ones_own() -> None:
         ({"lora_dropout": 0.1}, "lora_dropout=0.1"),
         ({"modules_to_save": ["lm_head"]}, r"modules_to_save=\['lm_head'\]"),
         ({"init_lora_weights": "gaussian"}, "init_lora_weights='gaussian'"),
+        ({"trainable_token_indices": [1]}, r"trainable_token_indices=\[1\]"),
     ],
 )
 def test_inexact_variants_are_refused(option: dict[str, object], named: str) -> None:
@@ -85,7 +86,7 @@ def test_inexact_variants_are_refused(option: dict[str, object], named: str) -> 
 
 @pytest.mark.parametrize(("family", "target"), [("llama", "lm_head"), ("qwen2", "lm_head"), ("llama", "embed_tokens")])
 def test_output_and_embeddings_are_refused(family: str, target: str) -> None:
-    with pytest.raises(ConfigError, match=rf"LoRA on '.*{target}' .* is not supported; expected linear layers other"):
+    with pytest.raises(ConfigError, match=rf"LoRA on '.*{target}' .* is not supported, because .*; expected linear layers other"):
         random_policy(family, adapter=LoraConfig(target_modules=["q_proj", target]))
 
 
