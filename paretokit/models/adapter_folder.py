@@ -120,7 +120,9 @@ def _content(folder: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError(f"found a {type(content).__name__}")
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: damaged ({_line(error)}), expected the JSON that peft wrote. Save the adapter again.") from error
+        raise ModelError(
+            f"{path}: damaged ({_line(error)}), expected the JSON that peft wrote. Save the adapter again."
+        ) from error
     return content
 
 
@@ -156,7 +158,9 @@ def _base(folder: Path, content: dict[str, Any], *, above: tuple[Path, ...]) -> 
         try:
             base = locate(name) or smollm2.folder()
         except ModelError as error:
-            raise ModelError(f"{start} {name!r} is not found, neither from here nor beside the adapter. {error} {remedy}") from error
+            raise ModelError(
+                f"{start} {name!r} is not found, neither from here nor beside the adapter. {error} {remedy}"
+            ) from error
     base = base.resolve()
     if (base / _POLICY).is_file():
         raise ModelError(
@@ -186,7 +190,7 @@ def _wrapped(base: PreTrainedModel, folder: Path) -> PeftModel:
             f"adapter {str(folder)!r}: does not fit its base ({_line(error)}). Expected the adapter of the model that "
             f"base_model_name_or_path in {CONFIG} names."
         ) from error
-    missing, unexpected = list(result.missing_keys), list(result.unexpected_keys)
+    missing, unexpected = list(result.missing_keys), _not_repeated(list(result.unexpected_keys), folder)
     if missing or unexpected:
         listed = "; ".join(f"{what} {keys[:3]}" for what, keys in (("missing", missing), ("unexpected", unexpected)) if keys)
         raise ModelError(
@@ -194,6 +198,18 @@ def _wrapped(base: PreTrainedModel, folder: Path) -> PeftModel:
             f"base_model_name_or_path in {CONFIG} names."
         )
     return cast(PeftModel, wrapped.eval())
+
+
+def _not_repeated(keys: list[str], folder: Path) -> list[str]:
+    """The keys but those that peft writes twice: a module that is saved whole and is an embedding as well."""
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        held = set(file.keys())
+
+        def repeated(key: str) -> bool:
+            plain = key.replace(".modules_to_save.", ".")
+            return plain != key and {key, plain} <= held and torch.equal(file.get_tensor(key), file.get_tensor(plain))
+
+        return [key for key in keys if not repeated(key)]
 
 
 def _resize(base: PreTrainedModel, folder: Path) -> None:

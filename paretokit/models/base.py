@@ -19,6 +19,7 @@ from paretokit.shapes import Tensor
 
 __all__ = ["Base", "checksum", "named_weights", "weights_hash"]
 
+
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
 

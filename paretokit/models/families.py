@@ -108,7 +108,9 @@ FAMILIES = (
     ),
     Family("Phi 3.5 MoE", ("phimoe",), "microsoft/Phi-3.5-MoE-instruct", _QKVO, _EXPERTS),
     Family("Granite 3", ("granite",), "ibm-granite/granite-3.3-2b-instruct", _PLAIN, "logits are divided"),
-    Family("Granite 3 MoE", ("granitemoe",), "ibm-granite/granite-3.1-1b-a400m-instruct", _QKVO, f"logits are divided; {_EXPERTS}"),
+    Family(
+        "Granite 3 MoE", ("granitemoe",), "ibm-granite/granite-3.1-1b-a400m-instruct", _QKVO, f"logits are divided; {_EXPERTS}"
+    ),
     Family(
         "Granite 4",
         ("granitemoehybrid",),
@@ -133,10 +135,18 @@ FAMILIES = (
     Family("GLM-4", ("glm4",), "zai-org/GLM-4-9B-0414", (*_QKVO, *_under("mlp", "gate_up_proj", "down_proj"))),
     Family("GLM-4 MoE", ("glm4_moe",), "zai-org/GLM-4.5-Air", (*_PLAIN, *_SHARED_MANY), _EXPERTS),
     Family(
-        "GLM-4.7-Flash", ("glm4_moe_lite",), "zai-org/GLM-4.7-Flash", (*_LATENT, *_MLP, *_SHARED_MANY), f"latent attention; {_EXPERTS}"
+        "GLM-4.7-Flash",
+        ("glm4_moe_lite",),
+        "zai-org/GLM-4.7-Flash",
+        (*_LATENT, *_MLP, *_SHARED_MANY),
+        f"latent attention; {_EXPERTS}",
     ),
     Family(
-        "DeepSeek V3", ("deepseek_v3",), "deepseek-ai/DeepSeek-V3", (*_LATENT, *_MLP, *_SHARED_MANY), f"latent attention; {_EXPERTS}"
+        "DeepSeek V3",
+        ("deepseek_v3",),
+        "deepseek-ai/DeepSeek-V3",
+        (*_LATENT, *_MLP, *_SHARED_MANY),
+        f"latent attention; {_EXPERTS}",
     ),
     Family(
         "LFM2",
@@ -179,7 +189,9 @@ FAMILIES = (
     ),
     Family("ERNIE 4.5", ("ernie4_5",), "baidu/ERNIE-4.5-0.3B-PT", _PLAIN),
     Family("Seed-OSS", ("seed_oss",), "ByteDance-Seed/Seed-OSS-36B-Instruct", _PLAIN),
-    Family("GPT-2", ("gpt2",), "openai-community/gpt2", (*_under("attn", "c_attn", "c_proj"), *_under("mlp", "c_fc", "c_proj"))),
+    Family(
+        "GPT-2", ("gpt2",), "openai-community/gpt2", (*_under("attn", "c_attn", "c_proj"), *_under("mlp", "c_fc", "c_proj"))
+    ),
     Family(
         "GPT-Neo",
         ("gpt_neo",),

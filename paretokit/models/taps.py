@@ -113,9 +113,7 @@ class Places(NamedTuple):
 def places(model: torch.nn.Module) -> Places:
     """Return where the weights of a model are trained."""
     named = list(model.named_modules())
-    layers = tuple(
-        module for _, module in named if isinstance(module, LoraLayer) and not isinstance(module, ParamWrapper)
-    )
+    layers = tuple(module for _, module in named if isinstance(module, LoraLayer) and not isinstance(module, ParamWrapper))
     factors = {factor for layer in layers for factor in branches.factors(layer)}
     modules = tuple(
         (name, module)

@@ -86,7 +86,9 @@ def test_inexact_variants_are_refused(option: dict[str, object], named: str) -> 
 
 @pytest.mark.parametrize(("family", "target"), [("llama", "lm_head"), ("qwen2", "lm_head"), ("llama", "embed_tokens")])
 def test_output_and_embeddings_are_refused(family: str, target: str) -> None:
-    with pytest.raises(ConfigError, match=rf"LoRA on '.*{target}' .* is not supported, because .*; expected linear layers other"):
+    with pytest.raises(
+        ConfigError, match=rf"LoRA on '.*{target}' .* is not supported, because .*; expected linear layers other"
+    ):
         random_policy(family, adapter=LoraConfig(target_modules=["q_proj", target]))
 
 

@@ -73,7 +73,9 @@ def _export(folder, *, seeing):
     return model.eval()
 
 
-@pytest.mark.parametrize("case", ["qwen3_moe", "gpt_oss", "qwen3_5_text", "granitemoehybrid", "gemma4_text", "gemma3", "mistral3"])
+@pytest.mark.parametrize(
+    "case", ["qwen3_moe", "gpt_oss", "qwen3_5_text", "granitemoehybrid", "gemma4_text", "gemma3", "mistral3"]
+)
 def test_full_training_is_saved_and_exported(case, folder, tmp_path):
     policy = disturb(load_policy(folder(case), adapter="full"), size=0.02)
     trained = policy.ids_logps(*PAIRS)

@@ -49,7 +49,11 @@ def test_every_place_in_the_list_is_in_some_tiny_model(family):
 
 
 LATENT_Q = {"self_attn.q_proj"}  # where queries are not compressed
-OF_OTHER_SETTINGS = {"GLM-4.7-Flash": LATENT_Q, "DeepSeek V3": LATENT_Q, "Qwen2 MoE": {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}}
+OF_OTHER_SETTINGS = {
+    "GLM-4.7-Flash": LATENT_Q,
+    "DeepSeek V3": LATENT_Q,
+    "Qwen2 MoE": {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
+}
 OF_OTHER_SETTINGS["Qwen3-Next"] = OF_OTHER_SETTINGS["Qwen2 MoE"]
 
 
@@ -122,7 +126,9 @@ def test_layers_to_transform_holds_for_the_default_targets():
 
 
 def test_a_name_that_only_stacked_experts_have_is_not_passed_over():
-    with pytest.raises(ConfigError, match=r"no linear layer 'gate_proj' in MixtralForCausalLM, whose experts are stacked .*target_parameters"):
+    with pytest.raises(
+        ConfigError, match=r"no linear layer 'gate_proj' in MixtralForCausalLM, whose experts are stacked .*target_parameters"
+    ):
         attach(tiny_model("mixtral"), LoraConfig(target_modules=["q_proj", "gate_proj"]))
     assert list(lora.lora_layers(attach(tiny_model("mixtral"), LoraConfig(target_modules=["q_proj"]))))
 
