@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paretokit.cli import options as shared
+from paretokit.cli.adapter_rows import adapter_facts, adapter_rows
 from paretokit.cli.model_rows import chat_facts, chat_rows, policy_rows, verdict
 from paretokit.errors import ConfigError, ParetokitError
 from paretokit.training.config import TrainConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from paretokit.experiments.memory import MemoryEstimate
     from paretokit.experiments.reading import Reading
     from paretokit.models.policy import Policy
+    from paretokit.models.targets import Targets
     from paretokit.preferences.rendered import RenderedCounts
 
 
@@ -52,6 +54,7 @@ class Outlook(NamedTuple):
     reading: "Reading"
     memory: "MemoryEstimate"
     time: "Estimate"
+    adapter: "Targets"
 
 
 def add(command: argparse.ArgumentParser) -> None:
@@ -78,7 +81,11 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         found = {name: {"found": found, "fine": fine} for name, found, fine in findings}
         if policy is not None:
-            found["policy"] = {**_allows(policy.sharing, policy.projection, policy.coverage), "chat": chat_facts(policy)}
+            found["policy"] = {
+                **_allows(policy.sharing, policy.projection, policy.coverage),
+                "chat": chat_facts(policy),
+                "adapter": adapter_facts(adapted(policy.model)),
+            }
         shared.print_json(found if planned is None else {**found, "training": as_json(planned)})
     else:
         from rich.table import Table
@@ -113,6 +120,7 @@ def outlook(options: argparse.Namespace) -> Outlook:
         from paretokit.experiments.memory import memory_estimate
         from paretokit.experiments.reading import how_read
         from paretokit.experiments.reference_store import reference_store
+        from paretokit.models.targets import adapted
         from paretokit.preferences.read import recipe_of
         from paretokit.preferences.rendered import count_rendered
         from paretokit.training.loop import compute_of
@@ -132,6 +140,7 @@ def outlook(options: argparse.Namespace) -> Outlook:
             how_read(policy, pairs, config=config),
             memory_estimate(policy, pairs, config=config),
             estimate(policy, pairs, config=config, evaluation=evaluation, references=reference_store(policy)),
+            adapted(policy.model),
         )
 
 
@@ -155,6 +164,7 @@ def rows(planned: Outlook) -> list[tuple[str, str]]:
         *(("data", note) for note in planned.data.notes),
         *chat_rows(planned.policy),
         ("special tokens spelled in texts", planned.rendered.warning or "none"),
+        *adapter_rows(planned.adapter),
         ("shared prompts", verdict(reading.sharing.exact, reading.sharing.reason) + (limit if reading.sharing.exact else "")),
         ("logits in chunks", verdict(reading.projection.exact, reading.projection.reason)),
         ("one backward pass for all objectives", verdict(reading.coverage.exact, reading.coverage.reason)),
@@ -186,6 +196,7 @@ def as_json(planned: Outlook) -> dict[str, Any]:
         "data": planned.data._asdict(),
         "chat": chat_facts(planned.policy),
         "rendered": {**planned.rendered._asdict(), "warning": planned.rendered.warning},
+        "adapter": adapter_facts(planned.adapter),
         "allows": _allows(reading.sharing, reading.projection, reading.coverage),
         "step": {
             "report": reading.plan.report(),

@@ -5,6 +5,8 @@ Imports: `models`, `turns`, `texts` by value.
 
 from typing import TYPE_CHECKING, Any
 
+from paretokit.cli.adapter_rows import adapter_rows
+
 if TYPE_CHECKING:
     from paretokit.models.policy import Policy
 
@@ -13,9 +15,12 @@ __all__ = ["chat_facts", "chat_rows", "policy_rows", "verdict"]
 
 def policy_rows(policy: "Policy") -> list[tuple[str, str]]:
     """Return what to print of a policy: name and finding."""
+    from paretokit.models.targets import adapted
+
     sharing, projection = policy.sharing, policy.projection
     return [
         *chat_rows(policy),
+        *adapter_rows(adapted(policy.model)),
         ("shared prompts", verdict(sharing.exact, sharing.reason)),
         ("logits in chunks", verdict(projection.exact, projection.reason)),
         ("one backward pass for all objectives", verdict(policy.coverage.exact, policy.coverage.reason)),

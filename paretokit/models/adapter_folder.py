@@ -56,8 +56,9 @@ def adapter_folder(folder: Path, *, above: tuple[Path, ...] = ()) -> AdapterFold
     whole = sorted(path.name for path in folder.glob("*.safetensors") if path.name != WEIGHTS)
     if (folder / "config.json").is_file() and whole:
         raise ModelError(
-            f"model {str(folder)!r}: found a whole model ({whole[0]}) and a peft adapter ({CONFIG}), expected one of them. Move "
-            f"{CONFIG} and {WEIGHTS} to a folder of their own to start from the adapter, or remove them to start from the model."
+            f"model {str(folder)!r}: found a whole model ({whole[0]}) and a peft adapter ({CONFIG}), expected one of them. "
+            f"Move {CONFIG} and {WEIGHTS} to a folder of their own to start from the adapter, or remove them to start from "
+            "the model."
         )
     content = _content(folder)
     kind = content.get("peft_type")
@@ -93,7 +94,7 @@ def read_merged(found: AdapterFolder, *, device: torch.device, dtype: torch.dtyp
     else:
         base = read_merged(below, device=cpu, dtype=wide, attention=attention)
     with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
-        _resize(base, found.folder)
+        _prepare(base, found.folder)
         wrapped = _wrapped(base, found.folder)
         ids = _tokens(base)
         expected = wrapped(input_ids=ids, use_cache=False).logits
@@ -103,14 +104,13 @@ def read_merged(found: AdapterFolder, *, device: torch.device, dtype: torch.dtyp
             merged = cast(PreTrainedModel, cast(Any, wrapped).merge_and_unload(safe_merge=True))
         except Exception as error:  # each kind of adapter has errors of its own
             raise ModelError(f"adapter {str(found.folder)!r}: cannot be merged ({_line(error)}). {_REMEDY}") from error
-        _untie(merged)
         logits = merged(input_ids=ids, use_cache=False).logits
     if logits.shape != expected.shape or not bool((logits - expected).abs().max() <= _NOISE * expected.std()):
         raise ModelError(
-            f"adapter {str(found.folder)!r}: cannot be merged exactly: the merged model gives other logits than base and adapter "
-            f"do (an adapter on tied embeddings is one such case). {_REMEDY}"
+            f"adapter {str(found.folder)!r}: cannot be merged exactly: the merged model gives other logits than base and "
+            f"adapter do. {_REMEDY}"
         )
-    return merged.to(device=device, dtype=dtype).eval()
+    return cast(Any, merged).to(device=device, dtype=dtype).eval()
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -212,16 +212,16 @@ def _not_repeated(keys: list[str], folder: Path) -> list[str]:
         return [key for key in keys if not repeated(key)]
 
 
-def _resize(base: PreTrainedModel, folder: Path) -> None:
-    """Give the base as many rows of embeddings as the adapter brings, where it brings all of them."""
+def _prepare(base: PreTrainedModel, folder: Path) -> None:
+    """Give the base as many rows of embeddings as the adapter brings, and part tied ones where it adapts one of them."""
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{folder / WEIGHTS}: cannot be read ({_line(error)}). Save the adapter again.") from error
-    ends: dict[str, torch.nn.Module] = {"input": base.get_input_embeddings()}
-    if base.get_output_embeddings() is not None:
-        ends["output"] = base.get_output_embeddings()
+    ends: dict[str, Any] = {"input": base.get_input_embeddings()}
+    if (output := base.get_output_embeddings()) is not None:
+        ends["output"] = output
     names = {kind: next(name for name, module in base.named_modules() if module is part) for kind, part in ends.items()}
     brought = {
         kind: shape[0]
@@ -229,33 +229,39 @@ def _resize(base: PreTrainedModel, folder: Path) -> None:
         for key, shape in shapes.items()
         if key.endswith((f".{name}.weight", f".{name}.base_layer.weight"))
     }
-    rows = cast(Any, ends["input"]).weight.shape[0]
-    wanted = set(brought.values()) - {rows}
-    if not wanted:
-        return
-    tied = "output" in ends and cast(Any, ends["output"]).weight is cast(Any, ends["input"]).weight
-    needed = {"input"} if tied else set(ends)
-    if len(set(brought.values())) > 1 or not needed <= set(brought):
-        raise ModelError(
-            f"adapter {str(folder)!r}: found embeddings of {sorted(wanted)[0]} rows for the {' and '.join(sorted(brought))} alone, "
-            f"expected all that its base with {rows} rows needs ({' and '.join(sorted(needed))}). Save the adapter with "
-            "save_embedding_layers=True."
-        )
-    base.resize_token_embeddings(wanted.pop(), mean_resizing=False)
+    rows = ends["input"].weight.shape[0]
+    tied = "output" in ends and ends["output"].weight is ends["input"].weight
+    if wanted := set(brought.values()) - {rows}:
+        needed = {"input"} if tied else set(ends)
+        if len(set(brought.values())) > 1 or not needed <= set(brought):
+            raise ModelError(
+                f"adapter {str(folder)!r}: found embeddings of {sorted(wanted)[0]} rows for the {' and '.join(sorted(brought))} "
+                f"alone, expected all that its base with {rows} rows needs ({' and '.join(sorted(needed))}). Save the adapter "
+                "with save_embedding_layers=True."
+            )
+        base.resize_token_embeddings(wanted.pop(), mean_resizing=False)
+    adapted = any(f".{name}." in key for name in names.values() for key in shapes)
+    content = _content(folder)
+    if tied and adapted and not (content.get("ensure_weight_tying") or content.get("trainable_token_indices")):
+        apart: Any = base.get_output_embeddings()
+        apart.weight = torch.nn.Parameter(apart.weight.detach().clone(), requires_grad=False)
+        base.config = copy.deepcopy(base.config)
+        base.config.get_text_config().tie_word_embeddings = base.config.tie_word_embeddings = False
 
 
 def _merge_in_order(layer: Any) -> None:
     """Merge a plain LoRA layer, adding up in an order that is the same on every machine; others are left to peft."""
     (name,) = layer.active_adapters
-    module = underneath(layer)
-    if isinstance(layer, ParamWrapper):
+    module, stacked = underneath(layer), isinstance(layer, ParamWrapper)
+    weight: Any
+    if stacked:
         weight = layer.get_param()
     elif name in layer.lora_A and is_plain_linear(module) and name not in layer.lora_variant and not layer.lora_bias[name]:
         weight = module.weight
     else:
         return
     down, up = layer.lora_A[name].weight.to(weight.dtype), layer.lora_B[name].weight.to(weight.dtype) * layer.scaling[name]
-    if isinstance(layer, ParamWrapper) and layer.num_experts > 1:
+    if stacked and layer.num_experts > 1:
         downs, ups = down.unflatten(0, (layer.num_experts, -1)), up.unflatten(1, (-1, layer.num_experts)).permute(2, 0, 1)
         targets = weight.data if layer._did_swap_in_out_features else weight.data.transpose(1, 2)
         parts = list(zip(targets, ups, downs, strict=True))
@@ -274,17 +280,6 @@ def _add_product(target: Float[Tensor, "o i"], up: Float[Tensor, "o r"], down: F
         for column, row in zip(up[block].unbind(1), down.unbind(0), strict=True):
             total += column[:, None] * row
         target[block] += total
-
-
-def _untie(model: PreTrainedModel) -> None:
-    """Let the configuration say that input and output embeddings are no longer one, where the adapter parted them."""
-    output: Any = model.get_output_embeddings()
-    text: Any = model.config.get_text_config()
-    if output is None or not (text.tie_word_embeddings or model.config.tie_word_embeddings):
-        return
-    if output.weight is not cast(Any, model.get_input_embeddings()).weight:
-        model.config = copy.deepcopy(model.config)
-        model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
 
 
 def _tokens(model: PreTrainedModel) -> Tensor:

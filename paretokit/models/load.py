@@ -52,9 +52,9 @@ def load_policy(
     `models.families`, drawn from `seed`; a peft `LoraConfig` says otherwise (with `target_parameters` also the stacked
     experts); `"full"` trains every weight of the language model; `"none"` nothing. A saved policy brings its own adapter and
     heads. A mixture of experts is trained on the losses of the objectives alone: its router loss (`router_aux_loss_coef`) is
-    no part of any objective and is not added. `heads` names objectives: each gets an action head of its own on the common backbone
-    (MAH-DPO, see `methods()`), the base's output projection plus a product of rank `head_rank`, or with `head_rank=None` a
-    full copy of it. `attention`: `"sdpa"` (eager where the family cannot do without it) or `"eager"`.
+    no part of any objective and is not added. `heads` names objectives: each gets an action head of its own on the common
+    backbone (MAH-DPO, see `methods()`), the base's output projection plus a product of rank `head_rank`, or with
+    `head_rank=None` a full copy of it. `attention`: `"sdpa"` (eager where the family cannot do without it) or `"eager"`.
     `device="auto"`: the GPU if CUDA has one. `dtype` is that of the base: `"auto"` is float32, but bfloat16 for a
     frozen base on a GPU. Trainable weights are float32 always (float64 if the base is).
 

@@ -124,7 +124,7 @@ def _names_as_they_are() -> Iterator[None]:
 
 
 def _check_experts(model: PeftModel, config: LoraConfig) -> None:
-    """Raise `ConfigError` for a target that nothing has: a parameter, or a layer whose name is one that stacked experts have."""
+    """Raise `ConfigError` for a target that nothing has: a parameter, or a layer with a name of stacked experts."""
     layers = list(lora_layers(model))
     reached = [f".{_parameter_of(name, layer)}" for name, layer in layers]
     stacked = [f".{plain_name(name)}" for name, weight in model.named_parameters() if weight.ndim == 3 and "experts." in name]
@@ -133,7 +133,7 @@ def _check_experts(model: PeftModel, config: LoraConfig) -> None:
     for target in sorted(config.target_parameters or ()):
         if not any(place.endswith(f".{target}") for place in reached):
             raise ConfigError(
-                f"adapter: found no parameter {target!r} in {what}{example}. Pass target_parameters=[...] with the ends of such names."
+                f"adapter: found no parameter {target!r} in {what}{example}. Pass target_parameters=[...] with ends of names."
             )
     wanted = () if isinstance(config.target_modules, str) else sorted(config.target_modules or ())
     for target in wanted:

@@ -1,8 +1,8 @@
 """The output projection of a model, taken out of it: what turns hidden states into logits.
 
-Families differ in what they do to their logits afterwards: Cohere and Falcon-H1 multiply, Granite divides, Gemma soft-caps. It is
-read from the configuration and then checked against the model's own logits on a few tokens; where they differ, the model's
-own head is used. Imports: torch, transformers, peft (types only).
+Families differ in what they do to their logits afterwards: Cohere and Falcon-H1 multiply, Granite divides, Gemma soft-caps.
+It is read from the configuration and then checked against the model's own logits on a few tokens; where they differ, the
+model's own head is used. Imports: torch, transformers, peft (types only).
 """
 
 import math
@@ -105,7 +105,7 @@ def projection(model: PreTrainedModel | PeftModel) -> Projection:
 
 
 def _readings(config: Any) -> list[tuple[float, float | None]]:
-    """What a configuration may say of scale and cap, the usual reading first: HyperCLOVA multiplies by what Granite divides by."""
+    """What a configuration may say of scale and cap, the usual reading first: HyperCLOVA multiplies where Granite divides."""
 
     def product(names: tuple[str, ...]) -> float:
         return math.prod(float(getattr(config, name, None) or 1.0) for name in names)

@@ -138,7 +138,7 @@ def tapped(model: Any, at: Places, scorers: Sequence[Scorer], taps: Taps) -> Ite
             return output
         slots, tensors = taps.slots(module), [part for part in inputs if isinstance(part, torch.Tensor)]
         if not isinstance(module, Scorer) and not (tensors and isinstance(output, torch.Tensor)):
-            raise _Unheard(f"{name} ({type(module).__name__}) does not map one tensor to another")
+            raise _UnheardError(f"{name} ({type(module).__name__}) does not map one tensor to another")
         place = taps.place(module, scored=module in heads)
         rule = partial(_rows, module, taps, slots, quiet, place, taps.axes.get(name, 1))
         if isinstance(module, Scorer):
@@ -158,7 +158,7 @@ def tapped(model: Any, at: Places, scorers: Sequence[Scorer], taps: Taps) -> Ite
         yield
 
 
-class _Unheard(TypeError):
+class _UnheardError(TypeError):
     """A module holds trainable weights, but is not a map from a tensor to a tensor."""
 
 

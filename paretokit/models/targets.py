@@ -10,6 +10,7 @@ Imports: torch, transformers and peft (their layers), `errors`, `families`.
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -203,8 +204,8 @@ def _ancestors(name: str, modules: Mapping[str, torch.nn.Module]) -> list[tuple[
 
 
 def _layer(above: list[tuple[str, torch.nn.Module]]) -> str | None:
-    """The name of the decoder layer that a module lies in: the first item of a list of modules that is not the module itself."""
-    for (_, outer), (path, _) in zip(above, above[1:], strict=False):
+    """The name of the decoder layer that a module lies in: the first item of a list of modules, unless it is the module."""
+    for (_, outer), (path, _) in pairwise(above):
         if isinstance(outer, torch.nn.ModuleList):
             return path
     return None

@@ -48,13 +48,8 @@ def test_every_place_in_the_list_is_in_some_tiny_model(family):
     assert found | OF_OTHER_SETTINGS.get(family.name, set()) == set(family.targets)
 
 
-LATENT_Q = {"self_attn.q_proj"}  # where queries are not compressed
-OF_OTHER_SETTINGS = {
-    "GLM-4.7-Flash": LATENT_Q,
-    "DeepSeek V3": LATENT_Q,
-    "Qwen2 MoE": {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"},
-}
-OF_OTHER_SETTINGS["Qwen3-Next"] = OF_OTHER_SETTINGS["Qwen2 MoE"]
+LATENT_Q, DENSE = {"self_attn.q_proj"}, {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"}
+OF_OTHER_SETTINGS = {"GLM-4.7-Flash": LATENT_Q, "DeepSeek V3": LATENT_Q, "Qwen2 MoE": DENSE, "Qwen3-Next": DENSE}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -101,12 +96,12 @@ def test_targets_of_a_model_that_wears_an_adapter_are_those_it_was_given():
 
 def test_a_subclass_of_linear_is_tried():
     class Doubled(torch.nn.Linear):
-        def forward(self, input):
-            return 2 * super().forward(input)
+        def forward(self, inputs):
+            return 2 * super().forward(inputs)
 
     class Plain(torch.nn.Linear):
-        def forward(self, input):
-            return input @ self.weight.T + self.bias
+        def forward(self, inputs):
+            return inputs @ self.weight.T + self.bias
 
     router = Llama4Router(tiny_model("llama4_text").config)
     assert [is_plain_linear(part) for part in (Plain(3, 2), torch.nn.Linear(3, 2), Conv1D(2, 3))] == [True] * 3
