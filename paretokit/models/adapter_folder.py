@@ -235,8 +235,8 @@ def _prepare(base: PreTrainedModel, folder: Path) -> None:
         needed = {"input"} if tied else set(ends)
         if len(set(brought.values())) > 1 or not needed <= set(brought):
             raise ModelError(
-                f"adapter {str(folder)!r}: found embeddings of {sorted(wanted)[0]} rows for the {' and '.join(sorted(brought))} "
-                f"alone, expected all that its base with {rows} rows needs ({' and '.join(sorted(needed))}). Save the adapter "
+                f"adapter {str(folder)!r}: found embeddings of {sorted(wanted)[0]} rows for the "
+                f"{' and '.join(sorted(brought))} alone, expected all that its base with {rows} rows needs ({' and '.join(sorted(needed))}). Save the adapter "
                 "with save_embedding_layers=True."
             )
         base.resize_token_embeddings(wanted.pop(), mean_resizing=False)
