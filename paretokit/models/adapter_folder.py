@@ -236,8 +236,8 @@ def _prepare(base: PreTrainedModel, folder: Path) -> None:
         if len(set(brought.values())) > 1 or not needed <= set(brought):
             found, expected = (" and ".join(sorted(each)) for each in (brought, needed))
             raise ModelError(
-                f"adapter {str(folder)!r}: found embeddings of {sorted(wanted)[0]} rows for the {found} alone, expected all that "
-                f"its base with {rows} rows needs ({expected}). Save the adapter with save_embedding_layers=True."
+                f"adapter {str(folder)!r}: found embeddings of {sorted(wanted)[0]} rows for the {found} alone, expected all "
+                f"that its base with {rows} rows needs ({expected}). Save the adapter with save_embedding_layers=True."
             )
         base.resize_token_embeddings(wanted.pop(), mean_resizing=False)
     adapted = any(f".{name}." in key for name in names.values() for key in shapes)
