@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         found = {name: {"found": found, "fine": fine} for name, found, fine in findings}
         if policy is not None:
+            from paretokit.models.targets import adapted
+
             found["policy"] = {
                 **_allows(policy.sharing, policy.projection, policy.coverage),
                 "chat": chat_facts(policy),
