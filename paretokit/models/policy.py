@@ -23,7 +23,7 @@ from paretokit.models.compute import Compute
 from paretokit.models.heads import Heads, RowHead
 from paretokit.models.projection import Projection, Scorer
 from paretokit.models.reading import Reader, Score
-from paretokit.models.sharing import Sharing, probe
+from paretokit.models.sharing import Sharing, decide
 from paretokit.rows import Rows
 from paretokit.shapes import Float, Float64, Int, Tensor
 from paretokit.templates import ChatFormat
@@ -117,8 +117,7 @@ class Policy:
     def sharing(self) -> Sharing:
         """Whether the two responses of a pair may share their prompt in one row; found out once for all forks."""
         if self.base.sharing is None:
-            config = self.model.config.get_text_config()
-            self.base.sharing = probe(config, lambda rows, shared: self.reader.logps(rows, shared=shared))
+            self.base.sharing = decide(self.model, lambda rows, shared: self.reader.logps(rows, shared=shared))
         return self.base.sharing
 
     @property

@@ -24,6 +24,7 @@ from paretokit.shapes import Float, Float64, Int, Tensor
 __all__ = ["Reader", "Score", "inputs_of", "scored_only"]
 
 Score = Callable[[Tensor, Tensor], Tensor]  # hidden states [N, D], targets [N] -> their log-probabilities [N]
+_UNLIMITED = 2**31 - 1
 _READ_AT_ONCE = 4096  # positions in one pass without gradient, which bounds memory; results do not depend on it
 
 
@@ -39,8 +40,9 @@ class Reader:
 
     @property
     def context_length(self) -> int:
-        """The number of positions that the model was made for."""
-        return self.model.config.get_text_config().max_position_embeddings
+        """The number of positions that the model was made for; a model that counts none, a recurrent one, has no limit."""
+        config = self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or _UNLIMITED
 
     @property
     def projection(self) -> Projection:
