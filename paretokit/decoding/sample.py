@@ -23,6 +23,7 @@ from paretokit.models.heads import RowHead
 from paretokit.models.policy import Policy
 from paretokit.models.prefix import pad_left
 from paretokit.models.soups import LogitMixture, Soup, Together
+from paretokit.models.stepwise import stepwise
 from paretokit.templates import ChatFormat
 from paretokit.texts import Prompt, continued, end_tokens, is_chat
 
@@ -197,6 +198,7 @@ def _decode_batch(
     """Extend `rows`, in place, until each has ended or is full; `head` is the model's, where it mixes row by row."""
     if options.stop():
         return
+    model = stepwise(model)
     uniform = torch.stack(
         [uniforms(row.prompt_ids, copy=row.copy, seed=options.seed, count=options.max_new_tokens) for row in rows]
     ).to(device)

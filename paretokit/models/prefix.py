@@ -7,8 +7,9 @@ Where the model allows it (`sharing`), rows that are the same text so far are ke
 tokens stand side by side in that line, hidden from each other by a mask, until `select` gives texts that differ lines of their
 own again, without the columns that nobody sees any more. Five candidates of a text then cost the memory of one text and five
 steps, and attention reads that text once for all five. A line whose rows have little in common any more is parted before that.
-Elsewhere every row has a line, and blocks of unequal length leave holes in the cache that are seen by nobody.
-Imports: torch, `growing`, `sharing`, `rows`, `errors`, `shapes`.
+Elsewhere every row has a line, and blocks of unequal length leave holes in the cache that are seen by nobody. What carries a
+state has no holes: its rows are read in groups of equal length, see `stepwise`.
+Imports: torch, `growing`, `sharing`, `stepwise`, `rows`, `errors`, `shapes`.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -20,6 +21,7 @@ from paretokit.errors import ModelError
 from paretokit.models.compute import quick
 from paretokit.models.growing import gather, grow, is_growing
 from paretokit.models.sharing import Sharing
+from paretokit.models.stepwise import Stepwise, stepwise
 from paretokit.rows import additive
 from paretokit.shapes import Bool, Float, Int, Tensor
 
@@ -50,10 +52,10 @@ class Prefix:
     """
 
     def __init__(self, model: Any, *, wanted: Wanted = logits_of, sharing: Sharing | None = None) -> None:
-        self.model = model
+        self.model = stepwise(model)
         self.wanted = wanted
         self.cache: Any = None
-        self._shares = sharing is not None and sharing.exact and sharing.window is None
+        self._shares = not isinstance(self.model, Stepwise) and sharing is not None and sharing.exact and sharing.window is None
         self._line = torch.zeros(0, dtype=torch.int64)  # of each row; on the CPU, as is what follows
         self._seen = torch.zeros(0, 0, dtype=torch.bool)  # [R, T]: which columns of its line are tokens of a row
         self._settled = 0  # columns that were there when rows were last chosen
@@ -92,7 +94,7 @@ class Prefix:
         seen = torch.cat([self._seen, fresh], dim=1)
         at = (owner.clamp(min=0), torch.arange(ids.shape[1]))
         position = (self._seen.sum(dim=1, keepdim=True) + fresh.cumsum(dim=1) - 1)[at].clamp(min=0)
-        if apart:
+        if apart and not isinstance(self.model, Stepwise):  # which leaves no holes
             self._check_window(seen)
         device = self.model.device
         mask = seen.long().to(device) if apart else additive(_visible(seen, owner).to(device), self.model.dtype)

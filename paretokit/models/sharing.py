@@ -13,7 +13,6 @@ shows where tokens of the other response are exchanged, and what counts position
 Imports: torch, `compute`, `layer_kinds`, `leaks`, `small_twin`, `rows`.
 """
 
-import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ import torch
 from paretokit.models.compute import out_of_memory
 from paretokit.models.layer_kinds import layer_kinds
 from paretokit.models.leaks import Pairs, drawn_pairs, seen_unasked
-from paretokit.models.small_twin import WINDOW, redraw, small_twin, windows
+from paretokit.models.small_twin import WINDOW, Asked, redraw, small_twin, windows
 from paretokit.rows import Rows, additive, visible
 from paretokit.shapes import Float, Tensor
 
@@ -34,7 +33,6 @@ Scores = Callable[[Rows, bool], Float[Tensor, " N"]]  # log-probabilities of row
 _NOISE = 0.05  # of what a response that sees the other one changes: below it is rounding, in bfloat16 too
 _CLOSE = 1e-4  # in nats, for each nat of the largest log-probability: what float32 rounds in a small model
 _DRAWS = ((0, 1.0), (1, 2.0))  # seed and size of a small model's weights
-_BESIDE = ("dtype", "torch_dtype", "_name_or_path", "architectures", "transformers_version")  # of no matter to a small model
 _SHORT = ((5, 6, 10), (1, 3, 1), (7, 2, 9), (2, 14, 3), (12, 4, 4))  # prompt, first and second response: within a window
 _LONG = ((60, 40, 50), (3, 70, 30))
 
@@ -61,7 +59,7 @@ def decide(model: Any, scores: Scores) -> Sharing:
     found = probe(config, scores, model=model)
     if not found.exact:
         return found
-    reason = _of_twin(_Asked(model))
+    reason = _of_twin(Asked(model))
     if reason is None and kinds.foreign:
         named = ", ".join(kinds.foreign[:3])
         return Sharing(False, f"nothing is known of its modules ({named}), and no small model of its class can be made", window)
@@ -94,27 +92,10 @@ def probe(config: Any, scores: Scores, *, model: Any = None) -> Sharing:
     return Sharing(slope == 0.0, "" if slope == 0.0 else _leak(slope), window)
 
 
-class _Asked:
-    """A model, equal to others of its class and configuration."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-        told = {name: value for name, value in whole.config.to_dict().items() if name not in _BESIDE}
-        self._key = (type(whole), whole.config._attn_implementation, json.dumps(told, sort_keys=True, default=str))
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Asked) and self._key == other._key
-
-
 @lru_cache(maxsize=256)
-def _of_twin(asked: _Asked) -> str | None:
+def _of_twin(asked: Asked) -> str | None:
     """What a small random model does that keeps responses from sharing, "" where nothing; None where there is no such model."""
-    model = small_twin(asked.model).model
-    asked.model = None  # the small model tells all about it, and what is remembered must not keep it
+    model = small_twin(asked.taken()).model
     if model is None:
         return None
 

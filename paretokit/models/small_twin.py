@@ -6,6 +6,7 @@ transformers, `quiet`.
 """
 
 import copy
+import json
 import math
 import re
 from itertools import product
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from paretokit.models.compute import out_of_memory
 from paretokit.models.quiet import quiet
 
-__all__ = ["WINDOW", "Twin", "redraw", "small_twin", "windows"]
+__all__ = ["WINDOW", "Asked", "Twin", "redraw", "small_twin", "windows"]
 
 WINDOW = 16  # tokens that a layer of a twin sees where its window is limited at all
 VOCABULARY = 96
@@ -38,6 +39,33 @@ _LIMITS = [  # of numbers that are no widths
     (re.compile(r"^(mamba_)?n_?groups$|^n_group$|^num_expert_group$|^topk_group$"), 1),
     (re.compile(r"token_id$"), VOCABULARY - 1),
 ]
+
+
+_BESIDE = ("dtype", "torch_dtype", "_name_or_path", "architectures", "transformers_version")  # of no matter to a small model
+
+
+class Asked:
+    """A model of which something is asked that its class and configuration decide; equal to others that share them.
+
+    What was found out can be remembered by it: it lets go of the model when that is `taken`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+        told = {name: value for name, value in whole.config.to_dict().items() if name not in _BESIDE}
+        self._model: Any = model
+        self._key = (type(whole), whole.config._attn_implementation, json.dumps(told, sort_keys=True, default=str))
+
+    def taken(self) -> Any:
+        """Return the model, once."""
+        model, self._model = self._model, None
+        return model
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Asked) and self._key == other._key
 
 
 class Twin(NamedTuple):

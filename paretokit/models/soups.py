@@ -3,7 +3,7 @@
 `Soup` mixes weights (rewarded soups, arXiv 2306.04488): W + sum_i w_i D_i with the whole change D_i of each policy, never an
 average of adapters' factors, whose product would be another matrix. `LogitMixture` runs all policies and mixes their logits
 (multi-objective decoding, arXiv 2406.18853). Both answer `generate(..., weights=...)` as a policy with heads does.
-Imports: torch, `maths.simplex`, `lora`, `merging`, `policy`, `saving`, `sharing`, `errors`.
+Imports: torch, `maths.simplex`, `lora`, `merging`, `policy`, `saving`, `sharing`, `stepwise`, `errors`.
 """
 
 import copy
@@ -20,6 +20,7 @@ from paretokit.maths.simplex import Weights, resolve
 from paretokit.models import lora, saving
 from paretokit.models.policy import Policy
 from paretokit.models.sharing import Sharing
+from paretokit.models.stepwise import stepwise
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.templates import ChatFormat
 
@@ -120,7 +121,7 @@ class Together:
     """Models that run side by side on the same tokens, with a cache each; it is called as a model is, and as a `RowHead`."""
 
     def __init__(self, models: Sequence[Any], weights: Float[Tensor, "B H"]) -> None:
-        self.models = list(models)
+        self.models = [stepwise(model) for model in models]
         self.weights = weights
         self.spread: Int[Tensor, " B"] | None = None
 

@@ -1,6 +1,6 @@
 """Tiny random models of families with recurrent or convolving layers, and of families with attention alone, window by window."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -244,6 +244,7 @@ def hybrid_policy(
     spread: float = 0.05,
     dtype: torch.dtype = torch.float32,
     adapter: str = "full",
+    heads: Sequence[str] | None = None,
     **config: object,
 ) -> Policy:
     """An untrained policy of the family, every weight moved from its start by a normal deviate of size `spread`."""
@@ -266,4 +267,4 @@ def hybrid_policy(
                 weight += spread * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
         return model
 
-    return assemble(read, tokenizer, name=f"random {family}, seed {seed}", adapter=adapter, seed=seed)
+    return assemble(read, tokenizer, name=f"random {family}, seed {seed}", adapter=adapter, heads=heads, seed=seed)
