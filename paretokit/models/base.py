@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from transformers import PreTrainedModel
 
+from paretokit.models.forking import Forking
 from paretokit.models.lora import plain_name
 from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
@@ -23,7 +24,7 @@ __all__ = ["Base", "checksum", "named_weights", "weights_hash"]
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
 
-    `description` is what to print beside results; `hash`, `sharing`, `projection` and `coverage` are filled in by the policy
+    `description` is what to print beside results; `hash`, `sharing`, `forking`, `projection` and `coverage` are filled in by the policy
     that first asks for them.
     """
 
@@ -34,6 +35,7 @@ class Base:
         self._model: PreTrainedModel | None = None
         self.hash: str | None = None
         self.sharing: Sharing | None = None
+        self.forking: Forking | None = None
         self.projection: Projection | None = None
         self.coverage: Coverage | None = None
 

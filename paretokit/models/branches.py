@@ -24,7 +24,8 @@ class Heard(NamedTuple):
     """What is asked of the branches instead of the gradient of one loss: a row for each objective."""
 
     slot: Callable[[torch.nn.Module], Tensor]  # a module's placeholder [m, *shape]: to autograd, rows are its gradient
-    at: Callable[[], tuple[Layout, Slopes]]  # the positions of a pass, and the slopes there once they are known
+    # what tells, of the rows that are being read, their positions, and the slopes there once they are known
+    at: Callable[[], Callable[[], tuple[Layout, Slopes]]]
 
 
 def factors(layer: Any) -> tuple[torch.nn.Linear, torch.nn.Linear]:
@@ -86,7 +87,8 @@ def _forward(
 ) -> Float[Tensor, "... o"]:
     whole = _frozen(base) and not _autocast(inputs.device.type)
     fixed = (None, base.weight, base.bias) if whole else (base(inputs), None, None)
-    return _Branch.apply(*fixed, inputs, reads.widened(inputs, down.dtype), down, up, scale, at, *slots)
+    now = None if at is None else at()
+    return _Branch.apply(*fixed, inputs, reads.widened(inputs, down.dtype), down, up, scale, now, *slots)
 
 
 def _autocast(device: str) -> bool:

@@ -34,9 +34,9 @@ class Pairs(NamedTuple):
         """The pairs with a row for each response, first ones before second ones."""
         return pad_rows(self.prompts * 2, self.first + self.second)
 
-    def shared(self) -> Rows:
-        """The pairs with their prompts shared: all but the last in one row, the last in a row of its own."""
-        last = self.count - 1
+    def shared(self, *, together: bool = True) -> Rows:
+        """The pairs with their prompts shared: all but the last in one row, the last in a row of its own; or a row each."""
+        last = self.count - 1 if together else 0
         return shared_rows(self.prompts, self.first, self.second, rows=[range(last), [last]] if last else None)
 
     def with_other_first(self) -> "Pairs":

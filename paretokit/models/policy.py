@@ -20,6 +20,7 @@ from paretokit.maths.simplex import Weights, resolve
 from paretokit.models import branches, lora, merging, saving, taps
 from paretokit.models.base import Base, checksum, named_weights, weights_hash
 from paretokit.models.compute import Compute
+from paretokit.models.forking import Forking, forking
 from paretokit.models.heads import Heads, RowHead
 from paretokit.models.projection import Projection, Scorer
 from paretokit.models.reading import Reader, Score
@@ -121,6 +122,22 @@ class Policy:
         return self.base.sharing
 
     @property
+    def forking(self) -> Forking:
+        """Whether a prompt may be read once, and what the model holds then be given to both responses of a pair: what is done
+        where `sharing` does not allow one row. Found out once for all forks; not while layers are computed twice.
+
+        A layer that is computed once more for its backward pass would go on from its own state, and a compiled model has no
+        cache that it may hand out.
+        """
+        if self.compute.compiler is not None:
+            return Forking(False, "the model is compiled, and hands out no cache")
+        if self.compute.checkpointing:
+            return Forking(False, "with checkpointing a layer is computed once more, which would go on from its own state")
+        if self.base.forking is None:
+            self.base.forking = forking(self.model, self.reader.logps, lambda rows: self.reader.logps(rows, forked=True))
+        return self.base.forking
+
+    @property
     def projection(self) -> Projection:
         """How hidden states become logits, and whether that may be done in chunks; found out once for all forks."""
         return self.reader.projection
@@ -158,10 +175,13 @@ class Policy:
         """Return the context in which LoRA's branches are run in one piece, for a pass forward and back through one loss."""
         return branches.in_one_piece([] if self.compute.compiler is not None else self._places().layers)
 
-    def token_logps(self, rows: Rows, *, shared: bool = False, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
+    def token_logps(
+        self, rows: Rows, *, shared: bool = False, forked: bool = False, through: Int[Tensor, " N"] | None = None
+    ) -> Float[Tensor, " N"]:
         """Return log p(target | what precedes it) in nats for each scored token; differentiable, float32 or better.
 
-        `shared`: the rows are those of `shared_rows`, which `sharing` must allow. `through` holds, on the CPU, the number of
+        `shared`: the rows are those of `shared_rows`, which `sharing` must allow. `forked`: they are those, a pair in each, and
+        each prompt is read once before its responses, which `forking` must allow. `through` holds, on the CPU, the number of
         the head that each scored token goes through: needed where there are heads. Raises `DataError` where a sequence is
         longer than `context_length`.
         """
@@ -170,7 +190,7 @@ class Policy:
                 f"token_logps: found {'no' if through is None else 'numbers of'} heads for a policy with "
                 f"{len(self.heads)} heads. Pass `through` for a policy that has heads, and only then."
             )
-        return self.reader.logps(rows, shared=shared, score=self._through(through))
+        return self.reader.logps(rows, shared=shared and not forked, forked=forked, score=self._through(through))
 
     def ids_logps(
         self,

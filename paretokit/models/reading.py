@@ -2,7 +2,7 @@
 
 They go through it a chunk at a time; where that would not be exact (`Reader.projection`), through the model's own head, which
 sees those positions alone as well. Imports: torch, transformers and peft (types), the ground modules, `maths.logps`, `base`,
-`compute`, `projection`.
+`compute`, `forking`, `projection`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +15,10 @@ from transformers import PreTrainedModel
 
 from paretokit.errors import DataError, ModelError
 from paretokit.maths.logps import sum_by_sequence, token_logps
+from paretokit.forks import fork
 from paretokit.models.base import Base
 from paretokit.models.compute import Compute, checkpointed, kernels, repeatable
+from paretokit.models.forking import read_forked
 from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
 from paretokit.rows import Rows, additive, alike, pad_rows, visible
 from paretokit.shapes import Float, Float64, Int, Tensor
@@ -62,18 +64,25 @@ class Reader:
         rows: Rows,
         *,
         shared: bool = False,
+        forked: bool = False,
         score: Score | None = None,
         model: PreTrainedModel | PeftModel | None = None,
     ) -> Float[Tensor, " N"]:
         """Return the log-probability of each scored token; differentiable. `score` makes them of hidden states (default: the
-        output projection); `model` is another one to run, such as the base."""
+        output projection); `model` is another one to run, such as the base. `shared`: the rows are those of `shared_rows`, read
+        with a mask; `forked`: they are, a pair in each, and what is held after a prompt goes to both responses."""
         run = self.model if model is None else model
         predicting, targets = (part.to(next(run.parameters()).device) for part in (rows.predicting, rows.targets))
+        if not self.projection.exact and forked:
+            made = fork(_on(rows, next(run.parameters()).device))
+            with self._running(run, run, rows=rows) as call:
+                before, after = read_forked(call, made)
+            return token_logps(made.after(before.logits, after.logits), targets)
         if not self.projection.exact:
             inputs = inputs_of(run, rows, limit=self.context_length, shared=shared)
             with self._running(run, run, rows=rows) as call, scored_only(run, predicting):
                 return token_logps(call(**inputs).logits[0], targets)
-        hidden = self.hidden(rows, predicting, shared=shared, model=run)
+        hidden = self._forked(rows, run) if forked else self.hidden(rows, predicting, shared=shared, model=run)
         hidden = hidden.to(self.compute.dtype or hidden.dtype)
         if score is not None:
             return score(hidden, targets)
@@ -95,6 +104,13 @@ class Reader:
         with self._running(run, backbone(run), rows=rows) as call:
             states = call(**inputs).last_hidden_state.flatten(0, 1)
         return states[places.to(states.device)]
+
+    def _forked(self, rows: Rows, run: PreTrainedModel | PeftModel) -> Float[Tensor, "N D"]:
+        """The hidden states that predict the scored tokens, of prompts that are read once."""
+        made = fork(_on(rows, next(run.parameters()).device))
+        with self._running(run, backbone(run), rows=rows) as call:
+            before, after = read_forked(call, made)
+        return made.after(before.last_hidden_state, after.last_hidden_state)
 
     @torch.no_grad()
     def sums(
@@ -132,6 +148,10 @@ class Reader:
                     self._compiled[how.compiler] = torch.compile(run, backend=how.compiler, dynamic=True)
                 run = self._compiled[how.compiler]
             yield run
+
+
+def _on(rows: Rows, device: torch.device) -> Rows:
+    return Rows(*(part.to(device) for part in rows))
 
 
 def inputs_of(model: PreTrainedModel | PeftModel, rows: Rows, *, limit: int, shared: bool) -> dict[str, Any]:

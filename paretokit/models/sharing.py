@@ -10,6 +10,8 @@ What is measured is exact. The mask's numbers are so low that softmax gives a hi
 so the derivative of a response's log-probability with respect to the embedding of a token that it must not see is 0, to the
 last bit, in any precision, and a leak of any size makes it another number. What is not differentiable (a choice among tokens)
 shows where tokens of the other response are exchanged, and what counts positions by itself against rows of their own.
+
+Where one row is not exact, the prompt may still be read once: what the model holds after it goes to both responses (`forking`).
 Imports: torch, `compute`, `layer_kinds`, `leaks`, `small_twin`, `rows`.
 """
 

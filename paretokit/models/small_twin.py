@@ -218,6 +218,7 @@ def _made(whole: Any, config: Any) -> PreTrainedModel | None:
         return AutoModelForCausalLM.from_config(config, attn_implementation=chosen)
 
     config._attn_implementation = chosen
+    config._experts_implementation = "eager"  # torch has no grouped product in float64
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         with torch.device("meta"):

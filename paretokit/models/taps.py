@@ -23,7 +23,7 @@ from paretokit.maths.contraction import Layout, Slopes, contract, contract_embed
 from paretokit.maths.heads import vocabulary_blocks
 from paretokit.models import branches
 from paretokit.models.compute import out_of_memory
-from paretokit.models.projection import Scorer
+from paretokit.models.projection import Scorer, backbone
 from paretokit.rows import Rows, shared_rows
 from paretokit.shapes import Float, Tensor
 
@@ -55,7 +55,7 @@ class Taps:
         self,
         parameters: Sequence[Tensor],
         *,
-        read: Layout,
+        read: Layout | Sequence[Layout],
         scored: Layout,
         count: int,
         axes: Mapping[str, int],
@@ -63,7 +63,10 @@ class Taps:
     ) -> None:
         self.axes = axes
         alone = [(each.scorer, each.scored, slice(each.objective, each.objective + 1)) for each in own]
-        self._layouts = {"read": (read, slice(None)), "scored": (scored, slice(None))}
+        reads = [read] if isinstance(read, Layout) else list(read)
+        self._layouts = {f"read {part}": (made, slice(None)) for part, made in enumerate(reads)}
+        self._layouts["scored"] = (scored, slice(None))
+        self._parts, self._entered = len(reads), 0
         self._layouts |= {_key(scorer): (made, place) for scorer, made, place in alone if made is not None}
         self._slopes: dict[str, Slopes] = {}
         single = {id(weight) for scorer, _, _ in alone for weight in scorer.own.values()}
@@ -92,7 +95,15 @@ class Taps:
 
     def place(self, module: torch.nn.Module, *, scored: bool) -> str:
         """Return the name of the layout of a module's positions; `scored`: it sees the scored ones alone."""
-        return _key(module) if _key(module) in self._layouts else "scored" if scored else "read"
+        return _key(module) if _key(module) in self._layouts else "scored" if scored else self.reading()
+
+    def enter(self) -> None:
+        """Be told that the backbone is called: the rows of a pass may be read in several parts, one after another."""
+        self._entered += 1
+
+    def reading(self) -> str:
+        """Return the name of the layout of what the backbone reads now."""
+        return f"read {max(self._entered - 1, 0) % self._parts}"
 
     def at(self, name: str) -> tuple[Layout, Slopes]:
         """Return the layout of that name, and the slopes at its positions."""
@@ -146,8 +157,9 @@ def tapped(model: Any, at: Places, scorers: Sequence[Scorer], taps: Taps) -> Ite
             return _Tap.apply(logps, rule, 3, *tensors, normaliser, *slots.values()), normaliser
         return _Tap.apply(output, rule, len(tensors), *tensors, *slots.values())
 
-    heard = branches.Heard(lambda factor: taps.slots(factor)["weight"], partial(taps.at, "read"))
+    heard = branches.Heard(lambda factor: taps.slots(factor)["weight"], lambda: partial(taps.at, taps.reading()))
     with ExitStack() as stack:
+        stack.callback(backbone(model).register_forward_pre_hook(lambda *_: taps.enter()).remove)
         stack.enter_context(branches.in_one_piece(at.layers, heard=heard))
         for name, module in (*at.modules, *(("", scorer) for scorer in scorers)):
             if taps.slots(module):

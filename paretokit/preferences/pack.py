@@ -22,6 +22,7 @@ ROWS = (128, 256, 512)  # tokens that rows of several pairs may hold
 # in a row of about 1,300 tokens (SmolLM2-135M on two cores; 8 % in one of 109); and the pairs' gradients have to be sorted out.
 # A pass costs something by itself, as much as some positions (25 with SmolLM2, 200 with tiny).
 ATTENTION, SORTING, PASS = 1300, 0.05, 100
+FORKED = 32  # tokens of a prompt from which on it pays to read it once, and what follows in a second forward pass
 WASTE = 0.25  # the share of padding up to which pairs of unequal length are read in one pass
 
 
@@ -29,7 +30,8 @@ class Pass(NamedTuple):
     """Pairs that are read in one forward and backward pass."""
 
     rows: tuple[tuple[int, ...], ...]  # the pairs of each row, by number; a pair that shares no prompt has a row pair
-    shared: bool
+    shared: bool  # whether a pair stands in one row, its prompt once
+    forked: bool = False  # and that row is read in two parts: the prompt, and both responses from where it ended
 
     @property
     def pairs(self) -> list[int]:
@@ -78,6 +80,7 @@ class Batch(NamedTuple):
     reference: Float[Tensor, " P"]  # log-probability of a minus that of b under the reference, nats
     pair_ids: Int[Tensor, " P"]  # which pairs of the data these are
     shared: bool  # whether the responses of a pair share their prompt in one row; else each has a row of its own
+    forked: bool = False  # whether such a row is read in two parts, see `forks`
 
     @property
     def rows(self) -> Rows:
@@ -93,7 +96,7 @@ class Batch(NamedTuple):
         """Return the batch on a device: one copy of the whole numbers, and one of the others."""
         if device == self.input_ids.device:
             return self
-        whole = [name for name in self._fields if name not in ("labels", "reference", "shared")]
+        whole = [name for name in self._fields if name not in ("labels", "reference", "shared", "forked")]
         moved = {**_moved(self, whole, device), **_moved(self, ["labels", "reference"], device)}
         return self._replace(**moved)
 
@@ -105,30 +108,40 @@ def packing(
     size: int,
     budget: int,
     rows: Sequence[int | None] = (None, *ROWS),
+    forks: Callable[[], bool] = lambda: False,
 ) -> Packing:
     """Return in which pass and row each pair is read: at most `size` pairs and `budget` positions in a pass.
 
     `allows` says whether a model reads pairs whose longer sequence has so many tokens with a shared prompt, exactly. Such
     pairs are placed longest first, one in each row, or several, each in the first row with room for it: whichever of `rows`
     costs the least (None: one; else the tokens that a row may hold, if its longest pair does not hold more). A pass
-    with rows of one pair holds at most a quarter padding. The other pairs are grouped by `rows.alike`. A single pair
-    above the budget is a pass of its own.
+    with rows of one pair holds at most a quarter padding. Of the other pairs those with a long prompt are read in two parts
+    where the model `forks`, which is asked for them alone, with padding as little; the rest take two rows. Both are grouped by `rows.alike`. A single pair above
+    the budget is a pass of its own.
     """
     joint = [index for index, pair in enumerate(pairs) if allows(pair.longest)]
-    apart = sorted(set(range(len(pairs))) - set(joint))
+    others = sorted(set(range(len(pairs))) - set(joint))
+    long = [index for index in others if len(pairs[index].prompt) >= FORKED]
+    parted = long if long and forks() else []
+    apart = [index for index in others if index not in set(parted)]
     lengths = {index: _joint_length(pairs[index]) for index in joint}
     tried = [_first_fit(lengths, size=size, budget=budget, row=row) for row in rows]
     passes = [Pass(filled, True) for filled in min(tried, key=lambda found: _cost(found, lengths))]
     groups = alike([2 * pairs[index].longest for index in apart], size=size, budget=budget)
     passes += [Pass(tuple((apart[member],) for member in group), False) for group in groups]
+    halves = _parted(pairs, parted, size=size, budget=budget)
+    passes += [Pass(tuple((pair,) for pair in group), True, True) for group in halves]
     single = [2 * len(group) * max(pairs[apart[member]].longest for member in group) for group in groups]
-    joined = [len(one.rows) * _width(one.rows, lengths) for one in passes if one.shared]
+    joined = [len(one.rows) * _width(one.rows, lengths) for one in passes if one.shared and not one.forked]
+    single += [_positions(pairs, group) for group in halves]
     return Packing(
         passes=tuple(passes),
-        tokens=sum(lengths.values()) + sum(pairs[index].tokens for index in apart),
+        tokens=sum(lengths.values())
+        + sum(pairs[index].tokens for index in apart)
+        + sum(_joint_length(pairs[index]) for index in parted),
         positions=sum(joined) + sum(single),
         apart=len(apart),
-        together=sum(len(pairs[index].prompt) for index in joint),
+        together=sum(len(pairs[index].prompt) for index in (*joint, *parted)),
     )
 
 
@@ -140,11 +153,12 @@ def make_batch(
     *,
     shared: bool = False,
     rows: Sequence[Sequence[int]] | None = None,
+    forked: bool = False,
 ) -> Batch:
     """Return the batch of the pairs, in order.
 
     With `shared` a pair is one piece of a row, in which its prompt stands once; the policy's `sharing` says whether that is
-    exact. `rows` then holds the pairs of each row (default: a row per pair).
+    exact. `rows` then holds the pairs of each row (default: a row per pair). With `forked`, each such row is read in two parts.
 
     Raises `DataError` for no pairs, `ShapeError` where labels, reference or ids are not one per pair.
 
@@ -165,7 +179,29 @@ def make_batch(
     else:
         table = pad_rows(prompts * 2, first + second)
         table = table._replace(owner=torch.where(table.owner < 0, -1, table.owner % len(pairs)))
-    return Batch(*table, labels=labels, reference=reference, pair_ids=pair_ids, shared=shared)
+    return Batch(*table, labels=labels, reference=reference, pair_ids=pair_ids, shared=shared, forked=forked)
+
+
+def _parted(pairs: Sequence[EncodedPair], chosen: Sequence[int], *, size: int, budget: int) -> list[list[int]]:
+    """Pairs that are read in two parts, in passes of at most `size` pairs and `budget` positions with little padding."""
+    groups: list[list[int]] = []
+    for index in sorted(chosen, key=lambda index: (-len(pairs[index].prompt), -_longer(pairs[index]))):
+        wider = [*groups[-1], index] if groups else [index]
+        tokens = sum(_joint_length(pairs[one]) for one in wider)
+        if groups and len(wider) <= size and tokens >= (1 - WASTE) * _positions(pairs, wider) <= budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _positions(pairs: Sequence[EncodedPair], group: Sequence[int]) -> int:
+    """The positions of pairs that are read in two parts together."""
+    return len(group) * (max(len(pairs[one].prompt) for one in group) + 2 * max(_longer(pairs[one]) for one in group))
+
+
+def _longer(pair: EncodedPair) -> int:
+    return max(len(pair.response_a), len(pair.response_b))
 
 
 def _first_fit(lengths: Mapping[int, int], *, size: int, budget: int, row: int | None) -> list[tuple[tuple[int, ...], ...]]:

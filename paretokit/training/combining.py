@@ -64,7 +64,7 @@ def joined(plans: Sequence[Packing], parts: Sequence[Sequence[int]]) -> Packing:
     if len(plans) == 1:
         return plans[0]
     passes = tuple(
-        Pass(tuple(tuple(part[index] for index in row) for row in one.rows), one.shared)
+        one._replace(rows=tuple(tuple(part[index] for index in row) for row in one.rows))
         for plan, part in zip(plans, parts, strict=True)
         for one in plan.passes
     )

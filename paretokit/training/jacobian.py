@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from paretokit.errors import ShapeError
+from paretokit.forks import fork
 from paretokit.maths.contraction import layout
 from paretokit.maths.gramian import gramian
 from paretokit.maths.logps import sum_by_sequence
@@ -23,6 +24,7 @@ from paretokit.models.compute import repeatable
 from paretokit.models.policy import Policy
 from paretokit.models.taps import Own, Taps, on_device
 from paretokit.preferences.pack import Batch, Pass, make_batch
+from paretokit.rows import Rows
 from paretokit.shapes import Float, Float64, Int, Tensor
 from paretokit.texts import EncodedPair
 
@@ -69,7 +71,7 @@ def batch_for(
     for row in placed.rows:
         rows.append(range(start, start + len(row)))
         start += len(row)
-    return make_batch(pairs, labels, reference, pair_ids, shared=placed.shared, rows=rows)
+    return make_batch(pairs, labels, reference, pair_ids, shared=placed.shared, rows=rows, forked=placed.forked)
 
 
 def margins(policy: Policy, batch: Batch, *, through: Int[Tensor, " N"] | None = None) -> Float[Tensor, " P"]:
@@ -78,7 +80,7 @@ def margins(policy: Policy, batch: Batch, *, through: Int[Tensor, " N"] | None =
     `through`, on the CPU, holds the number of the head that each scored token goes through, where the policy has heads.
     """
     count = batch.labels.shape[1]
-    logps = policy.token_logps(batch.rows, shared=batch.shared, through=through)
+    logps = policy.token_logps(batch.rows, shared=batch.shared, forked=batch.forked, through=through)
     sums = sum_by_sequence(logps, batch.sequence, count=2 * count)
     return sums[:count] - sums[count:] - batch.reference.to(sums.dtype)
 
@@ -129,7 +131,11 @@ def taps_for(policy: Policy, batch: Batch, routes: "Routes | None") -> Taps:
     """Return what listens to one pass over a batch, which belongs on the CPU."""
     labels = batch.labels.cpu()
     sequence = batch.sequence.cpu() % labels.shape[1]
-    read, scored = (on_device(layout(owner, labels), policy.device) for owner in (batch.owner.cpu(), sequence))
+    owners = [batch.owner.cpu()]
+    if batch.forked:
+        made = fork(Rows(*(part.cpu() for part in batch.rows)))
+        owners = [made.prompt_owner, made.response_owner]
+    *read, scored = (on_device(layout(owner, labels), policy.device) for owner in (*owners, sequence))
     own = [] if routes is None else routes.own(policy, labels, sequence)
     axes = policy.coverage.axes
     return Taps(list(policy.trainable.values()), read=read, scored=scored, count=len(labels), axes=axes, own=own)

@@ -8,6 +8,7 @@ everything learnt so far kept in the policy. Imports: `maths`, `models`, `prefer
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -212,9 +213,15 @@ def _run(
 
 def plan_of(policy: Policy, pairs: Sequence[EncodedPair], config: TrainConfig) -> Packing:
     """Return in which passes and rows a step reads its pairs; what is combined by itself is read by itself."""
-    size, allows, budget = config.pairs_per_backward or len(pairs), policy.sharing.allows, config.tokens_per_backward
-    parts = micro_batches(len(pairs), config)
-    return joined([packing([pairs[i] for i in part], allows=allows, size=size, budget=budget) for part in parts], parts)
+    size, parts = config.pairs_per_backward or len(pairs), micro_batches(len(pairs), config)
+    read = partial(
+        packing,
+        allows=policy.sharing.allows,
+        size=size,
+        budget=config.tokens_per_backward,
+        forks=lambda: policy.forking.exact,
+    )
+    return joined([read([pairs[i] for i in part]) for part in parts], parts)
 
 
 _REMEDY = "Lower learning_rate or beta, or look at these pairs."
