@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
             from paretokit.models.targets import adapted
 
             found["policy"] = {
-                **_allows(policy.sharing, policy.projection, policy.coverage),
+                **_allows(policy, policy.forking),
                 "chat": chat_facts(policy),
                 "adapter": adapter_facts(adapted(policy.model)),
             }
@@ -158,8 +158,6 @@ def rows(planned: Outlook) -> list[tuple[str, str]]:
     from paretokit.experiments.memory import size
 
     reading, memory, time = planned.reading, planned.memory, planned.time
-    window = reading.sharing.window
-    limit = "" if window is None else f", up to {window} tokens of prompt and response"
     parts = {name: getattr(memory, name) for name in PARTS}
     return [
         ("recipe", planned.data.report()),
@@ -167,7 +165,7 @@ def rows(planned: Outlook) -> list[tuple[str, str]]:
         *chat_rows(planned.policy),
         ("special tokens spelled in texts", planned.rendered.warning or "none"),
         *adapter_rows(planned.adapter),
-        ("shared prompts", verdict(reading.sharing.exact, reading.sharing.reason) + (limit if reading.sharing.exact else "")),
+        ("shared prompts", reading.shared_prompts),
         ("logits in chunks", verdict(reading.projection.exact, reading.projection.reason)),
         ("one backward pass for all objectives", verdict(reading.coverage.exact, reading.coverage.reason)),
         ("a step", reading.plan.report()),
@@ -199,7 +197,7 @@ def as_json(planned: Outlook) -> dict[str, Any]:
         "chat": chat_facts(planned.policy),
         "rendered": {**planned.rendered._asdict(), "warning": planned.rendered.warning},
         "adapter": adapter_facts(planned.adapter),
-        "allows": _allows(reading.sharing, reading.projection, reading.coverage),
+        "allows": _allows(reading, reading.forking),
         "step": {
             "report": reading.plan.report(),
             "passes": len(reading.plan.passes),
@@ -212,11 +210,12 @@ def as_json(planned: Outlook) -> dict[str, Any]:
     }
 
 
-def _allows(sharing: Any, projection: Any, coverage: Any) -> dict[str, Any]:
+def _allows(found: Any, forking: Any) -> dict[str, Any]:
     return {
-        "shared prompts": {**_allowed(sharing), "window": sharing.window},
-        "logits in chunks": _allowed(projection),
-        "one backward pass": _allowed(coverage),
+        "shared prompts": {**_allowed(found.sharing), "window": found.sharing.window},
+        "forked prompts": _allowed(forking),
+        "logits in chunks": _allowed(found.projection),
+        "one backward pass": _allowed(found.coverage),
     }
 
 

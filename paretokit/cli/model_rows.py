@@ -15,13 +15,14 @@ __all__ = ["chat_facts", "chat_rows", "policy_rows", "verdict"]
 
 def policy_rows(policy: "Policy") -> list[tuple[str, str]]:
     """Return what to print of a policy: name and finding."""
+    from paretokit.experiments.reading import shared_prompts
     from paretokit.models.targets import adapted
 
     sharing, projection = policy.sharing, policy.projection
     return [
         *chat_rows(policy),
         *adapter_rows(adapted(policy.model)),
-        ("shared prompts", verdict(sharing.exact, sharing.reason)),
+        ("shared prompts", shared_prompts(sharing, policy.forking, longer=sharing.window is not None)),
         ("logits in chunks", verdict(projection.exact, projection.reason)),
         ("one backward pass for all objectives", verdict(policy.coverage.exact, policy.coverage.reason)),
     ]

@@ -148,11 +148,13 @@ def _needed(
         gradients += objectives * _tied(policy)
     else:
         gradients += trainable  # of the objective whose turn it is
-    passes = {(shape_of(step.pairs, one), one.shared) for step in steps for one in step.plan.passes}
+    passes = {(shape_of(step.pairs, one), one.shared, one.forked) for step in steps for one in step.plan.passes}
     most = max(len(one.pairs) for step in steps for one in step.plan.passes)
-    kept = [costs.kept(shape, shared=shared, checkpointing=config.checkpointing) for shape, shared in passes]
-    layer = max(costs.layer(shape, shared=shared) for shape, shared in passes)
-    scored = max(shape.scored for shape, _ in passes)
+    kept = [
+        costs.kept(shape, shared=shared, checkpointing=config.checkpointing, forked=forked) for shape, shared, forked in passes
+    ]
+    layer = max(costs.layer(shape, shared=shared, forked=forked) for shape, shared, forked in passes)
+    scored = max(shape.scored for shape, _, _ in passes)
     products = _products(policy, pairs=most) if together else 0
     return MemoryEstimate(
         weights=_held(chain(policy.model.parameters(), policy.model.buffers())),

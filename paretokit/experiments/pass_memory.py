@@ -42,28 +42,29 @@ class PassCosts:
     def __init__(self, policy: Policy, pair: EncodedPair) -> None:
         self._policy = policy
         self._tokens = [*pair.prompt, *pair.response_a, *pair.response_b]
-        self._found: dict[tuple[bool, bool], Float64[Tensor, "4 2"]] = {}
+        self._found: dict[tuple[bool, bool, bool], Float64[Tensor, "4 2"]] = {}
 
     @property
     def layered(self) -> bool:
         """Whether the model has layers that can be computed once more."""
         return any(isinstance(part, compute.GradientCheckpointingLayer) for part in self._policy.model.modules())
 
-    def kept(self, shape: Shape, *, shared: bool, checkpointing: bool) -> float:
+    def kept(self, shape: Shape, *, shared: bool, checkpointing: bool, forked: bool = False) -> float:
         """What a pass keeps until its backward pass."""
-        return self._scaled(shape, shared, checkpointing, column=0)
+        return self._scaled(shape, shared, checkpointing, forked, column=0)
 
-    def layer(self, shape: Shape, *, shared: bool) -> float:
+    def layer(self, shape: Shape, *, shared: bool, forked: bool = False) -> float:
         """What the layer with the most of it keeps, without checkpointing; all, where layers cannot be told apart."""
-        return self._scaled(shape, shared, False, column=1 if self.layered else 0)
+        return self._scaled(shape, shared, False, forked, column=1 if self.layered else 0)
 
-    def _scaled(self, shape: Shape, shared: bool, checkpointing: bool, *, column: int) -> float:
-        if (shared, checkpointing) not in self._found:
-            self._found[shared, checkpointing] = self._fit(shared=shared, checkpointing=checkpointing)
+    def _scaled(self, shape: Shape, shared: bool, checkpointing: bool, forked: bool, *, column: int) -> float:
+        key = (shared, checkpointing, forked)
+        if key not in self._found:
+            self._found[key] = self._fit(shared=shared, checkpointing=checkpointing, forked=forked)
         features = torch.tensor(shape.features, dtype=torch.float64)
-        return max(0.0, float(features @ self._found[shared, checkpointing][:, column]))
+        return max(0.0, float(features @ self._found[key][:, column]))
 
-    def _fit(self, *, shared: bool, checkpointing: bool) -> Float64[Tensor, "4 2"]:
+    def _fit(self, *, shared: bool, checkpointing: bool, forked: bool) -> Float64[Tensor, "4 2"]:
         """The bytes of a pass and of its largest layer for each feature: fixed, per position, per scored token, per square."""
         long = min(128, self._policy.context_length)
         short = max(long // 4, 3)
@@ -78,8 +79,8 @@ class PassCosts:
         self._policy.compute = before._replace(checkpointing=checkpointing)
         try:
             for pairs in trials:
-                whole = Pass(tuple((index,) for index in range(len(pairs))), shared)
-                measured.append(_trial(self._policy, pairs, shared=shared))
+                whole = Pass(tuple((index,) for index in range(len(pairs))), shared, forked)
+                measured.append(_trial(self._policy, pairs, shared=shared, forked=forked))
                 features.append(shape_of(pairs, whole).features)
         finally:
             self._policy.compute = before
@@ -102,6 +103,9 @@ def shape_of(pairs: Sequence[EncodedPair], one: Pass) -> Shape:
     scored = sum(len(pair.response_a) + len(pair.response_b) for pair in members)
     if not one.shared:
         return Shape(2 * len(members), max(pair.longest for pair in members), scored)
+    if one.forked:  # a prompt and both responses, each padded
+        width = max(len(pair.prompt) for pair in members) + 2 * max(max(len(p.response_a), len(p.response_b)) for p in members)
+        return Shape(len(members), width, scored)
     widths = [sum(pairs[index].tokens - len(pairs[index].prompt) for index in row) for row in one.rows]
     return Shape(len(one.rows), max(widths), scored)
 
@@ -123,14 +127,14 @@ class _Kept:
         return kept
 
 
-def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool) -> tuple[float, float]:
+def _trial(policy: Policy, pairs: Sequence[EncodedPair], *, shared: bool, forked: bool) -> tuple[float, float]:
     """The bytes that a forward pass keeps, and those that the largest layer adds to what was there before it."""
     numbers = torch.arange(len(pairs))
     labels = torch.ones(1, len(pairs))
     if policy.heads:  # as many of each
         labels = torch.full((len(policy.heads), len(pairs)), torch.nan)
         labels[numbers % len(policy.heads), numbers] = 1.0
-    batch = make_batch(pairs, labels, torch.zeros(len(pairs)), numbers, shared=shared)
+    batch = make_batch(pairs, labels, torch.zeros(len(pairs)), numbers, shared=shared, forked=forked)
     routes = routing(policy, labels, policy.heads)
     kept, added, before = _Kept(policy.model), [0], [0]
 

@@ -6,11 +6,12 @@ Imports: `training`, `models` and `preferences`.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from paretokit.models.forking import Forking
 from paretokit.models.policy import Policy
 from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
 from paretokit.models.taps import Coverage
-from paretokit.preferences.pack import Packing
+from paretokit.preferences.pack import FORKED, Packing
 from paretokit.preferences.records import Preferences
 from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
@@ -18,7 +19,7 @@ from paretokit.training.encode import encode_preferences
 from paretokit.training.loop import compute_of, plan_of
 from paretokit.training.sampling import counted, draw_for
 
-__all__ = ["PackedStep", "Reading", "how_read", "packed", "packed_steps"]
+__all__ = ["PackedStep", "Reading", "how_read", "packed", "packed_steps", "shared_prompts"]
 
 _LOOKED_AT = 2048  # pairs whose steps are packed; a longer run is taken to be like its beginning
 
@@ -37,8 +38,14 @@ class Reading(NamedTuple):
     sharing: Sharing  # whether the responses of a pair share their prompt
     projection: Projection  # whether logits are made a chunk at a time
     coverage: Coverage  # whether one backward pass serves all objectives
-    apart: int  # pairs of the data whose responses do not share their prompt
+    apart: int  # pairs of the data whose responses do not share their prompt in a row
     pairs: int  # of the data
+    forking: Forking = Forking(False, "")  # whether prompts not shared in a row are read once; asked where there are some
+
+    @property
+    def shared_prompts(self) -> str:
+        """Whether prompts are read once: yes, no, or forked, and why."""
+        return shared_prompts(self.sharing, self.forking, longer=bool(self.apart))
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -47,7 +54,12 @@ class Reading(NamedTuple):
         if self.apart:
             window = f"longer than the {self.sharing.window} tokens that a layer sees"
             why = self.sharing.reason or window
-            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row: {why}")
+            forked = ""
+            if self.forking.exact:
+                forked = f", and fork it where it has {FORKED} tokens"
+            elif self.forking.reason:
+                forked = f", nor fork it ({self.forking.reason})"
+            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row{forked}: {why}")
         if not self.coverage.exact:
             told.append(f"each objective has a backward pass of its own: {self.coverage.reason}")
         if not self.projection.exact:
@@ -73,7 +85,8 @@ def how_read(policy: Policy, preferences: Preferences, *, config: TrainConfig) -
     apart = sum(not sharing.allows(pair.longest) for pair in pairs)
     before, policy.compute = policy.compute, compute_of(config)
     try:
-        return Reading(steps[len(steps) // 2].plan, sharing, policy.projection, policy.coverage, apart, len(pairs))
+        forking = policy.forking if apart else Forking(False, "")
+        return Reading(steps[len(steps) // 2].plan, sharing, policy.projection, policy.coverage, apart, len(pairs), forking)
     finally:
         policy.compute = before
 
@@ -93,3 +106,20 @@ def packed_steps(
 def packed(policy: Policy, pairs: Sequence[EncodedPair], *, config: TrainConfig) -> PackedStep:
     """Return a step of these pairs, with its passes."""
     return PackedStep(tuple(pairs), plan_of(policy, pairs, config))
+
+
+def shared_prompts(sharing: Sharing, forking: Forking, *, longer: bool) -> str:
+    """Return in words whether prompts are read once: yes, no, or forked, and why. `longer`: some pairs exceed the window.
+
+    >>> shared_prompts(Sharing(True, "", 512), Forking(False, ""), longer=False)
+    'yes, up to 512 tokens of prompt and response'
+    """
+    within = "" if sharing.window is None else f"yes, up to {sharing.window} tokens of prompt and response"
+    if sharing.exact and not (longer and within):
+        return within or "yes"
+    before = f"{within}; longer ones " if sharing.exact else ""
+    if forking.exact:
+        why = f" ({sharing.reason})" if sharing.reason else ""
+        return f"{before}forked: a prompt is read once, and what the model holds then goes to both responses{why}"
+    why = "; ".join(filter(None, [sharing.reason, forking.reason and f"nor forked: {forking.reason}"]))
+    return f"{before}no: {why}"

@@ -24,8 +24,8 @@ __all__ = ["Base", "checksum", "named_weights", "weights_hash"]
 class Base:
     """Where a policy's base comes from: its `name`, and how to `read` it again (same device, dtype and attention).
 
-    `description` is what to print beside results; `hash`, `sharing`, `forking`, `projection` and `coverage` are filled in by the policy
-    that first asks for them.
+    `description` is what to print beside results; `hash`, `sharing`, `forking`, `projection` and `coverage` are filled in by
+    the policy that first asks for them.
     """
 
     def __init__(self, name: str, read: Callable[[], PreTrainedModel], *, description: str) -> None:

@@ -21,8 +21,8 @@ __all__ = ["CACHES", "Continuing", "answer_of", "cache_of", "continuing"]
 
 CACHES = ("past_key_values", "cache_params")  # what models call their cache
 _CLOSE = 1e-4  # in units of the largest logit
-# In transformers 5.23 Zamba 2 and Nemotron-H keep step sizes above time_step_min in their rule for several tokens, but not in that
-# for one. So decoding by a cache is off by some 1e-3 there, whoever decodes; a state that is lost is off by some 1e-1.
+# In transformers 5.23 Zamba 2 and Nemotron-H keep step sizes above time_step_min in their rule for several tokens, but not in
+# that for one. So decoding by a cache is off by some 1e-3 there, whoever decodes; a state that is lost is off by some 1e-1.
 _CLOSE_BY_ONE = 5e-3
 _LENGTH = 9
 

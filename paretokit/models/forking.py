@@ -74,8 +74,11 @@ class Forking(NamedTuple):
 def forking(
     model: Any, scores: Callable[[Rows], Float[Tensor, " N"]], forked: Callable[[Rows], Float[Tensor, " N"]]
 ) -> Forking:
-    """Return whether a model gives what it holds after a prompt to both responses, exactly: decided by a small model of its
-    class, and looked at with the model itself, whose log-probabilities are `scores`, and `forked` for rows read in two parts."""
+    """Return whether a model gives what it holds after a prompt to both responses, exactly.
+
+    A small model of its class decides it, in float64; then the model itself is looked at, whose log-probabilities are `scores`,
+    and `forked` for rows that are read in two parts.
+    """
     reason = _of_twin(Asked(model)) or _forked_otherwise(model.config.get_text_config(), scores, forked)
     return Forking(not reason, reason)
 

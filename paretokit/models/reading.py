@@ -14,8 +14,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from paretokit.errors import DataError, ModelError
-from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.forks import fork
+from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models.base import Base
 from paretokit.models.compute import Compute, checkpointed, kernels, repeatable
 from paretokit.models.forking import read_forked

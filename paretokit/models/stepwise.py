@@ -1,9 +1,10 @@
 """A model whose layers carry a state, to be called as one that attends is: with padded rows, a mask and a cache.
 
 A state has no columns: what was padding is in it for good, and a hole between tokens is in the window of a convolution. So rows
-are never padded here. Those of equal length that go on with equally many tokens are read together, and each group has a cache of
-its own. Where a model goes on with one token at a time alone (`continuing`), blocks are read so; where it cannot be trusted to
-go on at all, the tokens of a row are kept, and read again from their start. Imports: torch, `continuing`, `heads`.
+are never padded here. Those of equal length that go on with equally many tokens are read together, and each group has a cache
+of its own. Where a model goes on with one token at a time alone (`continuing`), blocks are read so; where it cannot be trusted
+to go on at all, the tokens of a row are kept, and read again from their start. Imports: torch, transformers, `continuing`,
+`heads`.
 """
 
 import copy

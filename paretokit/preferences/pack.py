@@ -15,14 +15,16 @@ from paretokit.rows import Rows, alike, pad_rows, shared_rows
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.texts import EncodedPair
 
-__all__ = ["Batch", "Packing", "Pass", "make_batch", "packing"]
+__all__ = ["FORKED", "Batch", "Packing", "Pass", "make_batch", "packing"]
 
 ROWS = (128, 256, 512)  # tokens that rows of several pairs may hold
 # Joining pairs in a row saves padding. It costs: attention, which computes what the mask hides, takes as long as all the rest
 # in a row of about 1,300 tokens (SmolLM2-135M on two cores; 8 % in one of 109); and the pairs' gradients have to be sorted out.
 # A pass costs something by itself, as much as some positions (25 with SmolLM2, 200 with tiny).
 ATTENTION, SORTING, PASS = 1300, 0.05, 100
-FORKED = 32  # tokens of a prompt from which on it pays to read it once, and what follows in a second forward pass
+FORKED = (
+    48  # tokens of a prompt from which on it pays to read it once, and what follows in a second forward pass (at 32 as fast)
+)
 WASTE = 0.25  # the share of padding up to which pairs of unequal length are read in one pass
 
 
@@ -116,7 +118,7 @@ def packing(
     pairs are placed longest first, one in each row, or several, each in the first row with room for it: whichever of `rows`
     costs the least (None: one; else the tokens that a row may hold, if its longest pair does not hold more). A pass
     with rows of one pair holds at most a quarter padding. Of the other pairs those with a long prompt are read in two parts
-    where the model `forks`, which is asked for them alone, with padding as little; the rest take two rows. Both are grouped by `rows.alike`. A single pair above
+    where the model `forks`, which is asked for them alone, with padding as little; the rest take two rows. A single pair above
     the budget is a pass of its own.
     """
     joint = [index for index, pair in enumerate(pairs) if allows(pair.longest)]

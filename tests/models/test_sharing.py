@@ -6,7 +6,6 @@ import pytest
 import torch
 from support.hybrid_cases import ATTENDING, HYBRIDS, hybrid_policy
 from support.models_cases import plain_logps, ragged_pairs, trained_policy, wide
-
 from transformers import LlamaForCausalLM
 
 from paretokit.maths.losses import dpo

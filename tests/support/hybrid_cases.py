@@ -1,4 +1,4 @@
-"""Tiny random models of families with recurrent or convolving layers, and of families with attention alone, window by window."""
+"""Tiny random models of families with recurrent or convolving layers, and of families with attention alone."""
 
 from collections.abc import Mapping, Sequence
 
