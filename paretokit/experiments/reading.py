@@ -56,10 +56,10 @@ class Reading(NamedTuple):
             why = self.sharing.reason or window
             forked = ""
             if self.forking.exact:
-                forked = f", and fork it where it has {FORKED} tokens"
+                forked = f"; prompts of {FORKED} tokens or more are forked"
             elif self.forking.reason:
-                forked = f", nor fork it ({self.forking.reason})"
-            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row{forked}: {why}")
+                forked = f"; nor are they forked: {self.forking.reason}"
+            told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row: {why}{forked}")
         if not self.coverage.exact:
             told.append(f"each objective has a backward pass of its own: {self.coverage.reason}")
         if not self.projection.exact:

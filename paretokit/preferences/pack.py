@@ -15,7 +15,7 @@ from paretokit.rows import Rows, alike, pad_rows, shared_rows
 from paretokit.shapes import Float, Int, Tensor
 from paretokit.texts import EncodedPair
 
-__all__ = ["FORKED", "Batch", "Packing", "Pass", "make_batch", "packing"]
+__all__ = ["FORKED", "Batch", "ForkedBatch", "Packing", "Pass", "make_batch", "packing"]
 
 ROWS = (128, 256, 512)  # tokens that rows of several pairs may hold
 # Joining pairs in a row saves padding. It costs: attention, which computes what the mask hides, takes as long as all the rest
@@ -82,7 +82,11 @@ class Batch(NamedTuple):
     reference: Float[Tensor, " P"]  # log-probability of a minus that of b under the reference, nats
     pair_ids: Int[Tensor, " P"]  # which pairs of the data these are
     shared: bool  # whether the responses of a pair share their prompt in one row; else each has a row of its own
-    forked: bool = False  # whether such a row is read in two parts, see `forks`
+
+    @property
+    def forked(self) -> bool:
+        """Whether the prompts of such rows are read first, and their responses from where they ended; see `ForkedBatch`."""
+        return False
 
     @property
     def rows(self) -> Rows:
@@ -98,9 +102,18 @@ class Batch(NamedTuple):
         """Return the batch on a device: one copy of the whole numbers, and one of the others."""
         if device == self.input_ids.device:
             return self
-        whole = [name for name in self._fields if name not in ("labels", "reference", "shared", "forked")]
+        whole = [name for name in self._fields if name not in ("labels", "reference", "shared")]
         moved = {**_moved(self, whole, device), **_moved(self, ["labels", "reference"], device)}
         return self._replace(**moved)
+
+
+class ForkedBatch(Batch):
+    """A batch of rows with one pair each that are read in two parts, see `forks`."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether they are."""
+        return True
 
 
 def packing(
@@ -181,7 +194,8 @@ def make_batch(
     else:
         table = pad_rows(prompts * 2, first + second)
         table = table._replace(owner=torch.where(table.owner < 0, -1, table.owner % len(pairs)))
-    return Batch(*table, labels=labels, reference=reference, pair_ids=pair_ids, shared=shared, forked=forked)
+    kind = ForkedBatch if forked else Batch
+    return kind(*table, labels=labels, reference=reference, pair_ids=pair_ids, shared=shared)
 
 
 def _parted(pairs: Sequence[EncodedPair], chosen: Sequence[int], *, size: int, budget: int) -> list[list[int]]:

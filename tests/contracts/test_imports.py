@@ -21,7 +21,7 @@ FLOORS = {  # floor -> paretokit modules it may import, besides itself and the g
     "view": {"maths", "models", "preferences", "training", "decoding", "experiments"},
     "cli": {"maths", "models", "preferences", "training", "decoding", "experiments", "view"},
 }
-GROUND = {"cache", "errors", "processor", "prompts", "resources", "rows", "shapes", "templates", "texts", "turns"}
+GROUND = {"cache", "errors", "forks", "processor", "prompts", "resources", "rows", "shapes", "templates", "texts", "turns"}
 THIRD_PARTY = {  # floor -> what it may import beside the standard library
     "ground": {"jaxtyping", "torch", "platformdirs", "jinja2"},
     "maths": {"torch", "moocore", "numpy"},
