@@ -203,7 +203,6 @@ def as_json(planned: Outlook) -> dict[str, Any]:
             "passes": len(reading.plan.passes),
             **{name: getattr(reading.plan, name) for name in ("tokens", "positions", "apart", "together")},
         },
-        "forked prompts": {**_allowed(reading.forking), "asked": bool(reading.apart)},
         "reasons": list(reading.reasons),
         "references": {"cached": time.known, "needed": time.needed},
         "memory": {**memory._asdict(), "total": memory.total, "fits": memory.fits},
