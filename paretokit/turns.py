@@ -121,7 +121,7 @@ def chat_ids(chat: ChatFormat, messages: tuple[Message, ...]) -> tuple[int, ...]
     prompt is no beginning of the conversation.
     """
     turn = turn_of(chat)
-    lead = lead_in(chat, messages)
+    lead = lead_in(chat, messages=messages)
     answered = (*messages, Message(role="assistant", content=_PROBE))
     whole = list(_render(chat, answered, parts=turn.parts, tokenize=True))
     body = list(written(chat, (lead if chat.thoughts else "") + _PROBE + turn.tail, turn))
@@ -131,7 +131,7 @@ def chat_ids(chat: ChatFormat, messages: tuple[Message, ...]) -> tuple[int, ...]
     raise _unfit(chat, "it writes another beginning or end of the answer for these messages than for others")
 
 
-def lead_in(chat: ChatFormat, messages: tuple[Message, ...] | None = None) -> str:
+def lead_in(chat: ChatFormat, *, messages: tuple[Message, ...] | None = None) -> str:
     """Return what the template writes between the generation prompt and an answer to `messages` (default: to any question).
 
     Raises as `chat_ids` does.
