@@ -87,7 +87,8 @@ def _means(run: Run) -> dict[str, float]:
     """The run's mean figures, for the line that announces it."""
     if run.scores is None or run.spec.evaluation is None:
         return {}
-    return {axis: float(run.scores[axis].mean()) for axis in run.spec.axes}  # NaN where nothing was judged
+    means = run.scores[list(run.spec.axes)].mean()
+    return {axis: float(means.at[axis]) for axis in run.spec.axes}  # NaN where nothing was judged
 
 
 def main(source: IO[str], sink: IO[str]) -> None:

@@ -121,12 +121,12 @@ def test_responses_as_messages_in_csv(here):
         ("a.jsonl.gz", b"plain", "a.jsonl.gz: broken gzip (Not a gzipped file (b'pl')); pack the file again."),
         (
             "a.jsonl.gz",
-            gzip.compress(b"{}" * 999)[:-9],
+            gzip.compress(b"{}" * 999, mtime=0)[:-9],
             "a.jsonl.gz: broken gzip (Compressed file ended before the end-of-stream marker was reached); pack the file again.",
         ),
         (
             "a.jsonl",
-            gzip.compress(b"{}"),
+            gzip.compress(b"{}", mtime=0),
             "a.jsonl: found compressed bytes, expected .jsonl; end its name in .jsonl.gz, or unpack it.",
         ),
         (
