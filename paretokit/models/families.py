@@ -222,7 +222,7 @@ def family_of(config: Any) -> Family | None:
 
 
 def table() -> str:
-    """Return the list as a table in Markdown, as the README shows it.
+    """Return the list as a table in Markdown, as docs/families.md shows it.
 
     >>> print(table().splitlines()[2])
     | Llama 2 and 3 | meta-llama/Llama-3.2-1B-Instruct | self_attn: q_proj, k_proj, v_proj, o_proj; mlp: gate_proj, ... |  |
