@@ -11,7 +11,7 @@ from paretokit.models.policy import Policy
 from paretokit.models.projection import Projection
 from paretokit.models.sharing import Sharing
 from paretokit.models.taps import Coverage
-from paretokit.preferences.pack import FORKED, Packing
+from paretokit.preferences.pack import Packing
 from paretokit.preferences.records import Preferences
 from paretokit.texts import EncodedPair
 from paretokit.training.config import TrainConfig
@@ -54,11 +54,7 @@ class Reading(NamedTuple):
         if self.apart:
             window = f"longer than the {self.sharing.window} tokens that a layer sees"
             why = self.sharing.reason or window
-            forked = ""
-            if self.forking.exact:
-                forked = f"; prompts of {FORKED} tokens or more are forked"
-            elif self.forking.reason:
-                forked = f"; nor are they forked: {self.forking.reason}"
+            forked = f"; nor are they forked: {self.forking.reason}" if self.forking.reason else ""
             told.append(f"{self.apart} of {self.pairs} pairs do not share their prompt in one row: {why}{forked}")
         if not self.coverage.exact:
             told.append(f"each objective has a backward pass of its own: {self.coverage.reason}")

@@ -42,8 +42,8 @@ def read_forked(call: Callable[..., Any], made: Fork) -> tuple[Any, Any]:
     held = chosen_rows(cache, both)
     for layer in held.layers:
         if isinstance(layer, LinearAttentionCacheLayerMixin):
-            layer.update_conv_state = partial(_joined, layer)
-            layer.update_recurrent_state = _as_it_is
+            setattr(layer, "update_conv_state", partial(_joined, layer))  # noqa: B010 (in place of a method)
+            setattr(layer, "update_recurrent_state", _as_it_is)  # noqa: B010
     mask = torch.cat([made.prompt_mask.repeat(2, 1), torch.ones_like(made.responses)], dim=1)
     after = call(
         input_ids=made.responses,
@@ -55,12 +55,12 @@ def read_forked(call: Callable[..., Any], made: Fork) -> tuple[Any, Any]:
     return before, after
 
 
-def _joined(layer: Any, conv_states: Tensor, state_idx: int = 0, **how: Any) -> Tensor:
+def _joined(layer: Any, conv_states: Tensor, state_idx: int, **how: Any) -> Tensor:
     """What a convolution sees: the columns before, and the new ones."""
     return torch.cat([layer.conv_states[state_idx], conv_states], dim=-1)
 
 
-def _as_it_is(recurrent_states: Tensor, state_idx: int = 0, **how: Any) -> Tensor:
+def _as_it_is(recurrent_states: Tensor, state_idx: int, **how: Any) -> Tensor:
     return recurrent_states
 
 
