@@ -197,7 +197,7 @@ def as_json(planned: Outlook) -> dict[str, Any]:
         "chat": chat_facts(planned.policy),
         "rendered": {**planned.rendered._asdict(), "warning": planned.rendered.warning},
         "adapter": adapter_facts(planned.adapter),
-        "allows": _allows(reading, reading.forking),
+        "allows": _allows(reading, reading.forking if reading.apart else None),
         "step": {
             "report": reading.plan.report(),
             "passes": len(reading.plan.passes),
@@ -211,9 +211,10 @@ def as_json(planned: Outlook) -> dict[str, Any]:
 
 
 def _allows(found: Any, forking: Any) -> dict[str, Any]:
+    """What a policy allows; `forking` is None where nothing has to be forked."""
     return {
         "shared prompts": {**_allowed(found.sharing), "window": found.sharing.window},
-        "forked prompts": _allowed(forking),
+        "forked prompts": None if forking is None else _allowed(forking),
         "logits in chunks": _allowed(found.projection),
         "one backward pass": _allowed(found.coverage),
     }

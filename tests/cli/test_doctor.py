@@ -66,6 +66,7 @@ def test_json_holds_all_of_it(shell):
     assert training["config"]["steps"] == 2
     assert training["allows"] == {
         "shared prompts": {"exact": True, "reason": "", "window": None},
+        "forked prompts": None,
         "logits in chunks": {"exact": True, "reason": ""},
         "one backward pass": {"exact": True, "reason": ""},
     }
@@ -186,7 +187,7 @@ def test_a_policy_that_carries_a_state_is_said_to_fork_its_prompts(shell, tmp_pa
     assert "(its layers of the kind conv carry what comes before along the row, past any mask)" in said
     _, out, _ = shell("doctor", "--policy", "hybrid", "--adapter", "full", *TRAIN, "--max-length", "200", "--json")
     training = json.loads(out)["training"]
-    assert training["forked prompts"] == {"exact": True, "reason": "", "asked": True}
+    assert training["allows"]["forked prompts"] == {"exact": True, "reason": ""}
     assert training["allows"]["shared prompts"]["reason"].startswith("its layers of the kind conv carry what comes before")
 
 
