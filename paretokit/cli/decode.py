@@ -49,7 +49,9 @@ def run(options: argparse.Namespace) -> None:
             if weights is not None:
                 weights = dict(zip(stored.spec.objectives, weights, strict=True))
             if options.compare:
-                policies = {"before": load_policy(stored.spec.policy, adapter="none"), **policies}
+                before = load_policy(stored.spec.policy, adapter="none")
+                before.chat = policies["after"].chat  # the same prompts for both
+                policies = {"before": before, **policies}
         if options.weights:
             weights = shared.weights(options.weights)
         prompts = [text if options.raw else [{"role": "user", "content": text}] for text in texts]

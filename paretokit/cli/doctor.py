@@ -63,6 +63,7 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
     command.add_argument("--method", default="raco", help="what would train it (default: raco)")
     shared.add_head_rank(command)
+    shared.add_chat_options(command)
     shared.add_preferences(command, required=False)
     command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
     shared.add_config(command)
@@ -149,7 +150,7 @@ def outlook(options: argparse.Namespace) -> Outlook:
 def _policy(options: argparse.Namespace) -> "Policy":
     from paretokit.models.load import load_policy
 
-    return load_policy(options.policy, adapter=options.adapter)
+    return load_policy(options.policy, adapter=options.adapter, chat_options=shared.chat_options(options))
 
 
 def rows(planned: Outlook) -> list[tuple[str, str]]:

@@ -84,8 +84,8 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def choices(text: str) -> dict[str, Any]:
-    """Return the options of a recipe, written as `safe_ties=true,gap=2`; raises `ConfigError` for anything else.
+def choices(text: str, *, flag: str = "--recipe-options", example: str = "safe_ties=true") -> dict[str, Any]:
+    """Return options written as `safe_ties=true,gap=2`, of a recipe or what `flag` sets; `ConfigError` for anything else.
 
     >>> choices("safe_ties=true, part=news, gap=2")
     {'safe_ties': True, 'part': 'news', 'gap': 2}
@@ -94,7 +94,7 @@ def choices(text: str) -> dict[str, Any]:
     for part in names(text):
         name, equals, value = part.partition("=")
         if not equals:
-            raise ConfigError(f"--recipe-options: found {part!r}, expected name=value such as safe_ties=true. Correct it.")
+            raise ConfigError(f"{flag}: found {part!r}, expected name=value such as {example}. Correct it.")
         try:
             found[name.strip()] = json.loads(value)
         except ValueError:
@@ -114,7 +114,7 @@ def add_preferences(command: argparse.ArgumentParser, *, required: bool) -> None
     command.add_argument("--on-error", default="raise", choices=("raise", "skip"), help="what to do with unusable records")
     command.add_argument("--recipe", metavar="NAME", help="how a public data set is read, such as pku-saferlhf")
     command.add_argument(
-        "--recipe-options", type=choices, metavar="X=Y", help="choices of the recipe, such as safe_ties=true (default: none)"
+        "--recipe-options", metavar="X=Y", help="choices of the recipe, such as safe_ties=true (default: none)"
     )
     command.add_argument("--margin", type=float, metavar="X", help="scores that differ by no more are a tie")
     command.add_argument("--ties", action="store_true", help="labels of 0 are ties, also where no label is -1")
@@ -134,7 +134,7 @@ def read(options: argparse.Namespace, *, recipe: str | None = None) -> "Preferen
         on_error=options.on_error,
         margin=options.margin,
         recipe=options.recipe or recipe,
-        recipe_options=options.recipe_options,
+        recipe_options=None if options.recipe_options is None else choices(options.recipe_options),
         computed=options.computed,
         limit=options.limit,
         ties=options.ties,
@@ -146,6 +146,7 @@ def add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--policy", default="tiny", help="tiny, smollm2, a folder, or a hub id (default: tiny)")
     command.add_argument("--adapter", default="lora", choices=("lora", "full"), help="what is trained (default: lora)")
     add_head_rank(command)
+    add_chat_options(command)
     add_preferences(command, required=True)
     command.add_argument("--heldout", type=int, default=100, help="pairs kept for the figures, at most a fifth (default: 100)")
     command.add_argument("--store", default="runs", help="folder of the runs (default: runs)")
@@ -156,6 +157,21 @@ def add_head_rank(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--head-rank", type=int, default=16, help="rank of the heads of mah-dpo and mah-raco; 0: full heads (default: 16)"
     )
+
+
+def add_chat_options(command: argparse.ArgumentParser) -> None:
+    """Add the option for the variables of the policy's chat template."""
+    command.add_argument(
+        "--chat-options",
+        metavar="X=Y",
+        help="variables of the policy's chat template, such as reasoning_effort=low (default: none; enable_thinking is off)",
+    )
+
+
+def chat_options(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the variables of the chat template that the command line sets."""
+    given = options.chat_options
+    return None if given is None else choices(given, flag="--chat-options", example="enable_thinking=true")
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
@@ -185,7 +201,14 @@ def policy(options: argparse.Namespace, objectives: Sequence[str], *, seed: int)
     from paretokit.training.methods import heads_for, resolve
 
     heads = heads_for(resolve(options.method), objectives)
-    return load_policy(options.policy, adapter=options.adapter, heads=heads, head_rank=options.head_rank or None, seed=seed)
+    return load_policy(
+        options.policy,
+        adapter=options.adapter,
+        heads=heads,
+        head_rank=options.head_rank or None,
+        seed=seed,
+        chat_options=chat_options(options),
+    )
 
 
 def output() -> "Console":

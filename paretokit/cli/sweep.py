@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
             head_rank=options.head_rank or None,
             heldout=options.heldout,
             workers=options.workers,
+            chat_options=shared.chat_options(options),
             on_event=progress.show,
         )
     title = f"{preferences.source}: {', '.join(options.methods)}"

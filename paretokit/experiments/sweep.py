@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from itertools import product
 from pathlib import Path
@@ -55,6 +55,7 @@ def sweep(
     head_rank: int | None = 16,
     heldout: int = 100,
     workers: int | None = None,
+    chat_options: Mapping[str, Any] | None = None,
     on_event: Callable[[dict[str, Any]], None] | None = None,
 ) -> Front:
     """Train one policy for every method, weighting and seed, and return the front of their figures.
@@ -62,7 +63,8 @@ def sweep(
     A second call on the same store does only what is missing. `policy` is a name or folder that every worker loads, for
     methods of the kind "heads" with a head of `head_rank` for each objective (None: full heads); or a policy in memory,
     which then trains its forks one after another in this process. `workers` defaults to one process per core, each with one
-    thread (`config.threads`). `on_event` sees what happens, as JSON values: see `sweep_events`.
+    thread (`config.threads`). `chat_options` are those of `load_policy`, for a name or folder. `on_event` sees what happens, as
+    JSON values: see `sweep_events`.
     Raises `SweepError` after all other runs are done where one failed.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,6 +81,7 @@ def sweep(
             head_rank=head_rank,
             heldout=heldout,
             workers=workers,
+            chat_options=chat_options,
         )
         runs, failures = [], []
         with closing(events):
@@ -111,6 +114,7 @@ def sweep_events(
     head_rank: int | None = 16,
     heldout: int = 100,
     workers: int | None = None,
+    chat_options: Mapping[str, Any] | None = None,
 ) -> Generator[dict[str, Any]]:
     """Return the sweep as an iterator of events; leaving it stops the workers and keeps every step that was finished.
 
@@ -126,6 +130,11 @@ def sweep_events(
         pairs, _ = plan(data, heldout=heldout, max_length=config.max_length)
         heads = [heads_for(resolve_method(method), data.objectives) or () for method in methods]
         steps = max(counted(config, pairs, own).steps for own in heads)
+    if chat_options is not None and not isinstance(policy, str):
+        raise ConfigError(
+            "sweep: found chat_options for a policy in memory, which has its own. Load it with "
+            "load_policy(..., chat_options=...), or pass its name."
+        )
     for method in methods:
         resolve_method(method)
     if not (len(methods) and len(weights) and len(seeds)):
@@ -140,6 +149,7 @@ def sweep_events(
         "policy": name,
         "adapter": adapter,
         "head_rank": head_rank,
+        "chat_options": None if chat_options is None else dict(chat_options),
         "methods": list(methods),
         "preferences": _shared(data, store=store),
         "source": data.source,

@@ -41,7 +41,13 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
         if given is not None:
             return given
         if heads not in bases:
-            made = load_policy(setup["policy"], adapter=setup["adapter"], heads=heads, head_rank=setup["head_rank"])
+            made = load_policy(
+                setup["policy"],
+                adapter=setup["adapter"],
+                heads=heads,
+                head_rank=setup["head_rank"],
+                chat_options=setup["chat_options"],
+            )
             made.chat = made.chat.on(setup["date"]) if made.chat.by_clock else made.chat
             bases[heads] = made
         return bases[heads]

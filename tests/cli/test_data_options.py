@@ -144,3 +144,24 @@ def test_doctor_says_that_a_file_needs_none(shell):
     write("pku.jsonl", own)
     _, out, _ = shell(*DOCTOR)
     assert ("recipe", "none: the file has a form of paretokit's own") in rows(out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_sets_variables_of_the_chat_template(command):
+    given = options(command, "--preferences", "world:safety", "--chat-options", "enable_thinking=true, effort=low")
+    assert shared.chat_options(given) == {"enable_thinking": True, "effort": "low"}
+    assert shared.chat_options(options(command, "--preferences", "world:safety")) is None
+
+
+@pytest.mark.parametrize(
+    ("flag", "found"),
+    [
+        ("--chat-options", "expected name=value such as enable_thinking=true"),
+        ("--recipe-options", "expected name=value such as safe_ties=true"),
+    ],
+)
+def test_an_option_without_a_value_is_one_line(shell, flag, found):
+    words = ["--preferences", "pku.jsonl", "--recipe", "pku-saferlhf", "--weights", "0.5,0.5", flag, "thinking"]
+    status, _, err = shell("train", *words)
+    assert status == 1
+    assert f"{flag}: found 'thinking', {found}" in " ".join(err.split())

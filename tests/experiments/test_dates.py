@@ -9,11 +9,13 @@ from support.templates import DATED, SWITCH
 from transformers import AutoTokenizer
 
 import paretokit as pk
+from paretokit.errors import ConfigError
 from paretokit.experiments.compare import front_of
 from paretokit.experiments.evaluation import plan
 from paretokit.experiments.spec import RunSpec, example_spec
 from paretokit.experiments.store import Store
 from paretokit.experiments.sweep import _date as sweep_date
+from paretokit.experiments.sweep import sweep
 from paretokit.experiments.train import run_steps, start_key, train
 from paretokit.experiments.worker import jobs
 from paretokit.models.load import load_policy
@@ -124,6 +126,7 @@ def test_a_sweep_has_one_date_and_keeps_it_on_another_day(base, tmp_path, monkey
     (tmp_path / "pairs.jsonl").write_text("\n".join(json.dumps(one) for one in native_records(chats())), encoding="utf-8")
     setup = {
         **{"policy": folder, "adapter": "lora", "head_rank": 16, "methods": ["linear"], "objectives": ["kind", "short"]},
+        "chat_options": None,
         **{"preferences": str(tmp_path / "pairs.jsonl"), "source": chats().source, "heldout": 4, "date": date},
         **{"config": CONFIG.replace(threads=1).to_json(), "store": str(store.path)},
     }
@@ -164,3 +167,25 @@ def test_a_run_written_before_is_read(tmp_path):
     again = train(random_policy(seed=0), chats(), **SETTINGS, store=tmp_path, heldout=4, progress=False)
     assert again.id == kept.id
     assert pk.Store(tmp_path).runs()[0].spec.chat is None
+
+
+def test_a_sweep_sets_options_of_the_template(base, tmp_path):
+    folder, store = str(base(SWITCH)), Store(tmp_path / "store")
+    made = sweep(
+        folder,
+        chats(),
+        methods=["linear"],
+        weights=[[0.5, 0.5]],
+        config=CONFIG,
+        store=store,
+        heldout=4,
+        workers=1,
+        chat_options={"enable_thinking": True},
+    )
+    assert len(made.points) == 1
+    assert [one.spec.chat["options"] for one in store.runs()] == [{"enable_thinking": True}]
+
+
+def test_a_sweep_of_a_policy_in_memory_takes_no_options(base):
+    with pytest.raises(ConfigError, match="sweep: found chat_options for a policy in memory, which has its own"):
+        sweep(load_policy(base(SWITCH)), chats(), weights=[[0.5, 0.5]], chat_options={"enable_thinking": True})
