@@ -138,7 +138,7 @@ class _Reader:
 
     # --- looking and taking ---
 
-    def here(self, ahead: int = 0) -> _Token:
+    def here(self, *, ahead: int = 0) -> _Token:
         index = self.at + ahead
         return self.tokens[index] if index < len(self.tokens) else _Token("end", "", False)
 
@@ -244,7 +244,7 @@ class _Reader:
 
     def _mixed(self) -> Node | None:
         r"""A whole number with a fraction behind it: 3\frac{1}{2}, or 3 1/2."""
-        whole, second, third, fourth = (self.here(ahead) for ahead in range(4))
+        whole, second, third, fourth = (self.here(ahead=ahead) for ahead in range(4))
         if whole.kind != "number" or not _DIGITS.fullmatch(whole.text):
             return None
         if second.kind == "number" and second.blank and third.text == "/" and fourth.kind == "number":
@@ -391,7 +391,7 @@ class _Reader:
     def _word(self) -> str:
         """The letters that stand together from here on."""
         letters = []
-        while (token := self.here(len(letters))).kind == "letter" and not (letters and token.blank):
+        while (token := self.here(ahead=len(letters))).kind == "letter" and not (letters and token.blank):
             letters.append(token.text)
         return "".join(letters)
 
@@ -417,7 +417,7 @@ class _Reader:
             return ""
         if not self.take("{"):
             self.at += 1
-            return f"_{self.here(-1).text}"
+            return f"_{self.here(ahead=-1).text}"
         inside = []
         while not self.take("}"):
             if self.here().kind == "end":

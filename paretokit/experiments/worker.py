@@ -53,7 +53,8 @@ def jobs(setup: dict[str, Any], lines: Iterator[dict[str, Any]], *, policy: Poli
         return bases[heads]
 
     base = base_of(setup["methods"][0])
-    preferences = read_preferences(setup["preferences"], objectives=setup["objectives"], ties=True).named(setup["source"])
+    stored = not setup["preferences"].startswith("world:")  # our own labels, in which 0 is a tie
+    preferences = read_preferences(setup["preferences"], objectives=setup["objectives"], ties=stored).named(setup["source"])
     pairs, evaluation = plan(preferences, heldout=setup["heldout"], max_length=config.max_length)
     references = reference_store(base)
     store = Store(setup["store"])

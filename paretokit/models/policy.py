@@ -6,8 +6,8 @@ Imports: torch, transformers, peft, the ground modules, `maths`, the other modul
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -118,7 +118,8 @@ class Policy:
     def sharing(self) -> Sharing:
         """Whether the two responses of a pair may share their prompt in one row; found out once for all forks."""
         if self.base.sharing is None:
-            self.base.sharing = decide(self.model, lambda rows, shared: self.reader.logps(rows, shared=shared))
+            with self._looked_at():
+                self.base.sharing = decide(self.model, lambda rows, shared: self.reader.logps(rows, shared=shared))
         return self.base.sharing
 
     @property
@@ -134,7 +135,8 @@ class Policy:
         if self.compute.checkpointing:
             return Forking(False, "with checkpointing a layer is computed once more, which would go on from its own state")
         if self.base.forking is None:
-            self.base.forking = forking(self.model, self.reader.logps, lambda rows: self.reader.logps(rows, forked=True))
+            with self._looked_at():
+                self.base.forking = forking(self.model, self.reader.logps, lambda rows: self.reader.logps(rows, forked=True))
         return self.base.forking
 
     @property
@@ -150,8 +152,7 @@ class Policy:
         if not self._backbone:
             return taps.Coverage(True, "", {})
         if self.base.coverage is None:
-            plain, self.compute = self.compute, Compute()  # what modules use which weights does not depend on it
-            try:
+            with self._looked_at():
                 self.base.coverage = taps.probe(
                     self.model,
                     self._backbone,
@@ -161,9 +162,17 @@ class Policy:
                     config=self.model.config.get_text_config(),
                     device=self.device,
                 )
-            finally:
-                self.compute = plain
         return self.base.coverage
+
+    @contextmanager
+    def _looked_at(self) -> Iterator[None]:
+        """Find something out about the model by derivatives: run as it is, and also where a caller wants none (decoding)."""
+        how, self.compute = self.compute, Compute()  # what is found out does not depend on it
+        try:
+            with torch.inference_mode(False):
+                yield
+        finally:
+            self.compute = how
 
     def tapped(self, listening: taps.Taps) -> AbstractContextManager[None]:
         """Return the context in which `listening` hears of every use of the trainable weights."""

@@ -77,6 +77,8 @@ def backbone(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     whole: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     if whole.base_model is not whole:
         return whole.base_model
+    if whole.get_output_embeddings() is None:
+        return whole  # a model without a head
     embedding = whole.get_input_embeddings()  # Llama 4's text class names its base otherwise than its model holds it
     return next((part for part in whole.children() if any(inner is embedding for inner in part.modules())), whole)
 

@@ -312,9 +312,7 @@ def _label(value: Any, kind: str, *, place: str) -> float | None:
     return float(value)
 
 
-def _rebuilt(
-    kinds: Any, prompts: Any, steps: Any, labels: Any, source: str, skipped: Any = (), left_out: Any = None
-) -> StepLabels:
+def _rebuilt(kinds: Any, prompts: Any, steps: Any, labels: Any, source: str, skipped: Any, left_out: Any) -> StepLabels:
     return StepLabels(
         kinds=kinds, prompts=prompts, steps=steps, labels=labels, source=source, skipped=skipped, left_out=left_out
     )

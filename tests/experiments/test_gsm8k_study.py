@@ -200,7 +200,7 @@ def test_from_the_shell(tmp_path, capsys):
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["plan"]["decoding"]["max_new_tokens"] == 8
     assert (report["plan"]["reward"]["steps"], report["plan"]["reward"]["heldout"]) == (2, 0)
-    assert report["plan"]["steps"] == {"kind": "delimiter", "delimiter": "\n"}
+    assert report["plan"]["steps"] == {"kind": "delimiter", "delimiter": "\n", "min_tokens": 0}
     assert set(report["versions"]) == {"python", "paretokit", "torch", "transformers", "peft"}
     found = {(row["method"], row["figure"]): row for row in report["figures"]}
     assert found[("plain", "accuracy")]["answers"] == len(report["evaluation"]) == 2

@@ -11,7 +11,9 @@ from paretokit.errors import ConfigError, DataError, WeightsError
 from paretokit.experiments.compare import front_of, labelled
 from paretokit.experiments.store import Store
 from paretokit.experiments.sweep import SweepError, sweep
+from paretokit.experiments.worker import jobs
 from paretokit.models.load import load_policy
+from paretokit.preferences.records import native_records
 from paretokit.training.config import TrainConfig
 
 CONFIG = TrainConfig(steps=2, pairs_per_step=4, learning_rate=1e-2, max_length=128)
@@ -40,6 +42,17 @@ def test_processes_give_the_same_runs_as_one_process(tmp_path, data):
     columns = list(alone.objectives)
     one, other = (front.to_frame().sort_values(key)[columns].to_numpy() for front in (alone, spread))
     assert one.tolist() == other.tolist()
+
+
+def test_a_worker_reads_a_world_and_a_copy_in_which_zero_is_a_tie(tmp_path, data):
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(json.dumps({**row, "labels": {"o0": 1, "o1": 0}}) + "\n" for row in native_records(data)), encoding="utf-8"
+    )
+    shared = {"policy": "tiny", "adapter": "lora", "head_rank": 16, "methods": ["raco"], "chat_options": None, "heldout": 4}
+    shared |= {"config": CONFIG.replace(threads=1).to_json(), "store": str(tmp_path / "store"), "date": "2026-03-05"}
+    for source, names in (("world:safety", ["helpfulness", "harmlessness"]), (str(tmp_path / "pairs.jsonl"), ["o0", "o1"])):
+        setup = {**shared, "preferences": source, "source": source, "objectives": names}
+        assert [event["kind"] for event in jobs(setup, iter([]))] == ["ready"]
 
 
 def test_a_second_sweep_does_only_what_is_missing(tmp_path, data):

@@ -85,6 +85,7 @@ def test_the_file_says_what_the_model_is(base_folder: Path, tmp_path: Path) -> N
         "temperatures": {"worth": 1.0, "right": 0.7, "kind": 2.0},
         "features": 32,
         "width": 5,
+        "step_token": None,
         "format": 1,
     }
     assert report["objectives"]["worth"]["spearman"] == 0.3

@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM
 
 from paretokit.maths.losses import dpo
 from paretokit.models import sharing
+from paretokit.models.compute import Compute
 from paretokit.models.layer_kinds import Kinds, layer_kinds
 from paretokit.models.leaks import drawn_pairs, seen_unasked
 from paretokit.models.sharing import Sharing, decide, probe
@@ -331,3 +332,13 @@ def test_the_first_loss_shows_a_row_that_leaks():
     batch = batch_for(policy, pairs, torch.ones(1, 3), reference, torch.arange(3))
     losses = dpo(margins(policy, batch).detach(), torch.ones(1, 3), beta=0.1)
     assert (losses - math.log(2)).abs().max() > 1e-4
+
+
+def test_it_is_found_out_where_no_gradient_is_wanted_and_of_the_model_as_it_is():
+    policy = random_policy()
+    with torch.inference_mode():
+        assert policy.sharing.exact
+    policy = random_policy()
+    policy.compute = Compute(compiler="no such backend")
+    assert policy.sharing.exact
+    assert policy.compute.compiler == "no such backend"
