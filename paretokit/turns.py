@@ -50,7 +50,7 @@ class Turn(NamedTuple):
     joint: str  # the end of `before`, such as a blank, that is tokenised together with the answer and counts as part of it
     alone: bool  # an answer is tokenised as a text read alone, which some tokenizers put a blank in front of
     tail: str  # what the template writes between the answer and the end token
-    end: int | None  # the special token behind an answer, if there is one
+    end: int | None  # the special or added token behind an answer, if there is one
     problem: str = ""  # why no answer can be written, in words
 
 
@@ -106,11 +106,14 @@ def _framed(chat: ChatFormat) -> tuple[tuple[Message, ...], bool, str, str, str]
 
 
 def _end(chat: ChatFormat, after: str) -> tuple[int | None, str]:
-    """The first special token behind an answer, and the text before it."""
+    """The first special token behind an answer, or else the first one that was added to the vocabulary; and the text before it.
+
+    Some fine-tuned models have an end of turn that was added without being marked as special.
+    """
     added = chat.tokenizer.added_tokens_decoder if after else {}
-    special = {index: token.content for index, token in added.items() if token.special}
-    end = next((token for token in _ids(chat, after) if token in special), None) if after else None
-    return end, "" if end is None else after[: after.index(special[end])]
+    behind = [token for token in _ids(chat, after) if token in added] if after else []
+    end = next((token for token in behind if added[token].special), behind[0] if behind else None)
+    return end, "" if end is None else after[: after.index(added[end].content)]
 
 
 def chat_ids(chat: ChatFormat, messages: tuple[Message, ...]) -> tuple[int, ...]:

@@ -125,6 +125,25 @@ def test_the_lead_in_of_public_templates(name, off, on):
         assert ids[: len(whole)] == whole[: len(ids)]
 
 
+def test_an_end_of_turn_that_is_added_but_not_special_ends_an_answer():
+    tokenizer = byte_tokenizer(OWN["generation"], special=False)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert not tokenizer.added_tokens_decoder[end].special
+    assert end_tokens(tokenizer) == {end, tokenizer.eos_token_id}
+    messages = CONVERSATIONS["earlier turn"]
+    response = encode_response(tokenizer, "Ash.", chat=True)
+    assert response[-1] == end
+    assert_exact(tokenizer, messages, "Ash.", encode_prompt(tokenizer, messages) + response)
+    assert decode(tokenizer, response, chat=True) == "Ash."
+
+
+def test_a_special_token_behind_one_that_is_only_added_ends_an_answer():
+    tokenizer = byte_tokenizer(OWN["generation"].replace("<|im_end|>", "<|im_end|>{{ eos_token }}"), special=False)
+    response = encode_response(tokenizer, "Ash.", chat=True)
+    assert response[-2:] == (tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id)
+    assert decode(tokenizer, response, chat=True) == "Ash."
+
+
 def test_blanks_that_a_template_leaves_out_are_left_out():
     tokenizer = byte_tokenizer(STRIP)
     messages = CONVERSATIONS["one turn"]

@@ -70,14 +70,15 @@ OWN = {
 }
 
 
-def byte_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of bytes that knows the special tokens that a template spells."""
+def byte_tokenizer(template: str, *, special: bool = True) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of bytes that knows the special tokens that a template spells; `special`: as what they are added."""
     vocabulary = {sign: index for index, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    special = [*sorted(set(_SPECIAL.findall(template))), "<BOS>", "<EOS>"]
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    spelled = sorted(set(_SPECIAL.findall(template)))
+    backend.add_tokens([AddedToken(token, special=special, normalized=False) for token in spelled])
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in ("<BOS>", "<EOS>")])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<BOS>", eos_token="<EOS>")
     tokenizer.chat_template = template
     return tokenizer
