@@ -25,7 +25,7 @@ from paretokit.models.families import Family, family_of
 __all__ = ["Targets", "adapted", "default_targets", "is_plain_linear", "language_model", "language_parameters"]
 
 _ROUTER = re.compile(r"(^|_)(router|indexer)$")
-_GATE = re.compile(r"(^|_)gate$")  # a router where experts stand beside it, else a projection of attention or MLP
+_GATE = re.compile(r"(^|_)(gate|gating)$")  # a router where experts stand beside it, else a projection of attention or MLP
 _NOT_DENSE = re.compile(r"^(experts|altup|laurel)$|per_layer|hyper_connection|^mtp")
 _OUTSIDE, _ROUTERS, _EXPERTS = "outside of the decoder's layers", "router or gate", "experts"
 _MAMBA, _CONVOLUTION, _OTHER = "state-space layer", "convolution layer", "not attention or MLP"
@@ -176,9 +176,14 @@ def _reason(module: Any, place: str, within: list[torch.nn.Module]) -> str:
     if any("Router" in type(part).__name__ for part in [*within, module]) or any(_ROUTER.search(part) for part in parts):
         return _ROUTERS
     rows = module.weight.shape[1] if isinstance(module, Conv1D) else module.weight.shape[0]
-    beside = {name for name, _ in within[-1].named_children()} if within else set()
-    if _GATE.search(parts[-1]) and (rows == 1 or any("expert" in name for name in beside)):
+    if _GATE.search(parts[-1]) and rows == 1:
         return _ROUTERS
+    for above, part in pairwise([*within, module]):  # the gate may be a module with the linear layer in it
+        beside = {name: child for name, child in above.named_children()}
+        if any("expert" in name and child is not part for name, child in beside.items()):
+            own = next((name for name, child in beside.items() if child is part), "")
+            if _GATE.search(own):
+                return _ROUTERS
     for part in within:
         if kind := _mixer(part):
             return kind

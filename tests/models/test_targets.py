@@ -72,6 +72,7 @@ def test_no_router_tower_or_state_space_layer_is_adapted(case):
         ("qwen3_next", "router or gate", "mlp.shared_expert_gate"),
         ("llama4_text", "router or gate", "feed_forward.router"),
         ("gemma4_text experts", "router or gate", "router.proj"),
+        ("hunyuan_v1_moe", "router or gate", "mlp.gate.wg"),
         ("falcon_h1", "state-space layer", "mamba.out_proj"),
         ("nemotron_h", "state-space layer", "mixer.in_proj"),
         ("lfm2", "convolution layer", "conv.in_proj"),

@@ -200,6 +200,7 @@ UNLISTED: dict[str, Mapping[str, Any]] = {  # families that `models.families` do
         "attention_window_size": 16,
     },
     "exaone4": {**_GATED, **_WINDOW},
+    "hunyuan_v1_moe": {**_HEADED, "num_experts": 4, "moe_topk": 2},
 }
 
 _VISION = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
