@@ -162,7 +162,8 @@ def end_token(tokenizer: Any, *, chat: bool) -> int:
 
     For chat it is the template's end of turn: the first special token that the template renders after an assistant
     message, or, where none is special, the first one that was added to the vocabulary; text behind it, such as a newline, is
-    not part of a response. Where the template renders none, and for raw text, it is EOS. Raises `ModelError` where there is no EOS either.
+    not part of a response. Where the template renders none, and for raw text, it is EOS. Raises `ModelError` where there is
+    no EOS either.
     """
     own = as_format(tokenizer)
     if chat:

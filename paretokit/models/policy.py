@@ -152,11 +152,12 @@ class Policy:
         if not self._backbone:
             return taps.Coverage(True, "", {})
         if self.base.coverage is None:
+            masked = self.sharing.exact  # else a model may refuse our masks, as Bloom does
             with self._looked_at():
                 self.base.coverage = taps.probe(
                     self.model,
                     self._backbone,
-                    lambda rows: self.reader.logps(rows, shared=True),
+                    lambda rows: self.reader.logps(rows, shared=masked),
                     self.tapped,
                     self.in_one_piece(),
                     config=self.model.config.get_text_config(),

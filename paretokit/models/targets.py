@@ -163,28 +163,26 @@ def _linears(model: PreTrainedModel) -> Iterator[_Linear]:
         elif layer is None:
             yield _Linear(name, place, _OUTSIDE, False)
         else:
-            within = [(path, part) for path, part in above if len(path) > len(layer)]
-            reason = _reason(module, place, [part for _, part in within])
+            within = [(path.rpartition(".")[2], part) for path, part in above if len(path) > len(layer)]
+            reason = _reason(module, name.rpartition(".")[2], within)
             yield _Linear(name, place, reason, reason in (_MAMBA, _CONVOLUTION) and place.endswith("in_proj"))
 
 
-def _reason(module: Any, place: str, within: list[torch.nn.Module]) -> str:
-    """Why a linear layer of a decoder layer gets no adapter; `within` are the modules between that layer and it."""
-    parts = place.split(".")
+def _reason(module: Any, name: str, within: list[tuple[str, torch.nn.Module]]) -> str:
+    """Why a linear layer of a decoder layer gets no adapter; `within` are the modules between that layer and it, by name."""
+    parts = [part for part, _ in within] + [name]
     if any(_NOT_DENSE.search(part) for part in parts):
         return _EXPERTS if "experts" in parts else _OTHER
-    if any("Router" in type(part).__name__ for part in [*within, module]) or any(_ROUTER.search(part) for part in parts):
+    classes = [type(part).__name__ for _, part in within] + [type(module).__name__]
+    if any("Router" in kind for kind in classes) or any(_ROUTER.search(part) for part in parts):
         return _ROUTERS
     rows = module.weight.shape[1] if isinstance(module, Conv1D) else module.weight.shape[0]
-    if _GATE.search(parts[-1]) and rows == 1:
+    if _GATE.search(name) and rows == 1:
         return _ROUTERS
-    for above, part in pairwise([*within, module]):  # the gate may be a module with the linear layer in it
-        beside = {name: child for name, child in above.named_children()}
-        if any("expert" in name and child is not part for name, child in beside.items()):
-            own = next((name for name, child in beside.items() if child is part), "")
-            if _GATE.search(own):
-                return _ROUTERS
-    for part in within:
+    for (_, above), own in zip(within, parts[1:], strict=True):  # a gate may also be a module that holds the linear layer
+        if _GATE.search(own) and any("expert" in beside for beside, _ in above.named_children()):
+            return _ROUTERS
+    for _, part in within:
         if kind := _mixer(part):
             return kind
     return "" if is_plain_linear(module) else _CUSTOM

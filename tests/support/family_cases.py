@@ -200,6 +200,7 @@ UNLISTED: dict[str, Mapping[str, Any]] = {  # families that `models.families` do
         "attention_window_size": 16,
     },
     "exaone4": {**_GATED, **_WINDOW},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},  # takes no mask of ours
     "hunyuan_v1_moe": {**_HEADED, "num_experts": 4, "moe_topk": 2},
 }
 
