@@ -5,6 +5,7 @@ template writes between the generation prompt and the answer, such as an empty t
 never wrote it in training, so it belongs to the prompt. Imports: the standard library, `errors`, `prompts`, `templates`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -34,7 +35,12 @@ _QUESTION = "ParetokitQuestion"
 _PLAIN_QUESTION = (Message(role="user", content=_QUESTION),)
 _CANONICAL = (_PLAIN_QUESTION, (Message(role="system", content="Be kind."), *_PLAIN_QUESTION))
 _ANSWERS = (_PROBE, "the", "The", "a", "I", "1")  # beginnings that many vocabularies hold together with a blank
-_OPEN, _CLOSE = "<think>", "</think>"  # a thought, in nearly all templates that know them
+_THOUGHT = re.compile(  # what closes a thought: of Qwen and nearly all others, Seed-OSS, Magistral, Command A, Kimi
+    r"</(?:\w+:)?think(?:ing)?>|</(?:thought|reasoning)>|\[/THINK\]|<\|END_THINKING\|>|◁/think▷"
+)
+_WITHOUT_THOUGHTS = (
+    "Pass answers without thoughts, load the policy with thoughts=True to have them scored, or pass prompts as raw text."
+)
 _JOINTS = 8  # so many characters before an answer may be tokenised together with it
 _ANCHORS = ("\n", "~", "x")  # texts that a blank is put in front of, in place of the text behind them
 
@@ -206,7 +212,7 @@ def inside(chat: ChatFormat, response: str) -> str:
     if chat.thoughts:
         return _with_thought(chat, turn, response)
     whole = _render(chat, (*turn.question, Message(role="assistant", content=response)), parts=turn.parts)
-    thought = _CLOSE in response and _CLOSE in (chat.template or "")
+    thought = _closing(chat, response)
     if whole == turn.before + response + turn.after and not thought:
         return response
     if not response.strip():
@@ -214,21 +220,38 @@ def inside(chat: ChatFormat, response: str) -> str:
     found = _between(turn, whole)
     if found is not None and found in response and found.strip() == response.strip() and not thought:
         return found
+    if found == response:
+        raise DataError(
+            f"response: found a thought in {describe(response)}, before {thought!r}, which the chat template knows; expected "
+            f"an answer without it. {_WITHOUT_THOUGHTS}"
+        )
     raise _changed(response, whole[_common(whole, turn.before) :])
+
+
+def _closing(chat: ChatFormat, response: str) -> str:
+    """What closes a thought in a response, of that which the template knows; "" where nothing does."""
+    template = chat.template or ""
+    return next((close for close in _THOUGHT.findall(response) if close in template), "")
+
+
+def _opening(close: str) -> str:
+    return close.replace("/", "", 1).replace("END", "START")
 
 
 def _with_thought(chat: ChatFormat, turn: Turn, response: str) -> str:
     """What the template writes for a response with its thought, which many templates want in a field of its own."""
     forms: list[dict[str, Any]] = [{"role": "assistant", "content": response}]
-    head, close, rest = response.partition(_CLOSE)
+    close = _closing(chat, response)
+    start = _opening(close)
     if close and "reasoning_content" in (chat.template or ""):
-        thought = head.strip().removeprefix(_OPEN).strip("\n")
+        head, _, rest = response.partition(close)
+        thought = head.strip().removeprefix(start).strip("\n")
         forms.insert(0, {"role": "assistant", "content": rest.lstrip("\n"), "reasoning_content": thought})
     whole = ""
     for form in forms:
         whole = _render(chat, (*turn.question, form), parts=turn.parts)
         found = _between(turn, whole)
-        if found is not None and _bare(response) in _bare(turn.before[-len(_OPEN) - 2 :] + found):
+        if found is not None and _bare(response) in _bare(turn.before[-len(start) - 2 :] + found):
             return found
     raise _changed(response, whole[_common(whole, turn.before) :])
 
@@ -246,8 +269,7 @@ def _bare(text: str) -> str:
 def _changed(response: str, found: str) -> DataError:
     return DataError(
         f"response: the chat template does not write {describe(response)} as it stands, but {describe(found)}; a thought, for "
-        "example, is taken out or moved. Pass answers without thoughts, load the policy with thoughts=True to have them "
-        "scored, or pass prompts as raw text."
+        f"example, is taken out or moved. {_WITHOUT_THOUGHTS}"
     )
 
 

@@ -252,5 +252,24 @@ def test_thoughts_that_are_dropped_are_an_error_even_then():
 
 def test_a_thought_after_an_empty_thought_is_an_error():
     tokenizer = shipped_tokenizer("qwen3_8")  # would write both
-    with pytest.raises(DataError, match="load the policy with thoughts=True to have them scored"):
+    with pytest.raises(DataError) as error:
         encode_response(tokenizer, "<think>Oak?</think>Ash.", chat=True)
+    assert str(error.value) == (
+        "response: found a thought in '<think>Oak?</think>Ash.', before '</think>', which the chat template knows; expected an "
+        "answer without it. Pass answers without thoughts, load the policy with thoughts=True to have them scored, or pass "
+        "prompts as raw text."
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "close"),
+    [("[THINK]", "[/THINK]"), ("<seed:think>", "</seed:think>"), ("<thinking>", "</thinking>"), ("◁think▷", "◁/think▷")],
+)
+def test_a_thought_between_other_marks_is_an_error_unless_asked_for(start, close):
+    template = "{# thoughts: " + close + " #}" + OWN["generation"]
+    tokenizer, answer = byte_tokenizer(template), f"{start}Oak?{close}Ash."
+    with pytest.raises(DataError, match="found a thought in"):
+        encode_response(tokenizer, answer, chat=True)
+    chat = chat_format(tokenizer, thoughts=True)
+    assert decode(chat, encode_response(chat, answer, chat=True), chat=True) == answer
+    assert encode_response(byte_tokenizer(OWN["generation"]), answer, chat=True)  # a template that knows no thoughts
