@@ -161,6 +161,7 @@ def lead_in(chat: ChatFormat, *, messages: tuple[Message, ...] | None = None) ->
             chat,
             f"a prompt is no beginning of the conversation that it belongs to. It ends in {found!r}, and before an answer the "
             f"conversation has {expected!r}",
+            plain=messages is not None and _fits_plain(chat),
         )
     start = prompt if chat.thoughts else before
     if not start.endswith(turn.joint) or (turn.end is not None and not after.startswith(turn.tail)):
@@ -329,10 +330,21 @@ def require_template(chat: ChatFormat) -> None:
         )
 
 
-def _unfit(chat: ChatFormat, problem: str) -> ModelError:
+def _fits_plain(chat: ChatFormat) -> bool:
+    """Whether an answer can be written to a plain question."""
+    try:
+        lead_in(chat)
+    except (DataError, ModelError):
+        return False
+    return True
+
+
+def _unfit(chat: ChatFormat, problem: str, *, plain: bool = False) -> ModelError:
+    """The error for a template with which no answer can be written; `plain`: but to a plain question it can."""
+    change = "To a question alone it can: leave out the system message or earlier turns. Or set" if plain else "Set"
     known = ", ".join(sorted(chat.known)) or "none"
     return ModelError(
-        f"tokenizer: no answer can be written with its chat template: {problem}. Set its variables with "
+        f"tokenizer: no answer can be written with its chat template: {problem}. {change} its variables with "
         f"load_policy(..., chat_options=...) (it reads: {known}), set tokenizer.chat_template, or use raw text prompts."
     )
 

@@ -203,6 +203,14 @@ def test_a_template_without_exact_sequences_is_an_error_for_chat_alone(template,
     assert end_tokens(tokenizer)
 
 
+def test_a_template_that_fits_a_plain_question_alone_says_so():
+    last = "{% if m.role == 'user' and loop.last and messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}"
+    tokenizer = byte_tokenizer(OWN["channel"].replace("{% for m in messages %}", "{% for m in messages %}" + last))
+    assert encode_prompt(tokenizer, CONVERSATIONS["one turn"])
+    with pytest.raises(ModelError, match="To a question alone it can: leave out the system message or earlier turns"):
+        encode_prompt(tokenizer, CONVERSATIONS["system"])
+
+
 def test_a_template_may_ask_for_a_system_message():
     tokenizer = byte_tokenizer(
         "{% if messages[0].role != 'system' %}{{ raise_exception('no system message') }}{% endif %}" + OWN["channel"]
