@@ -100,13 +100,24 @@ def refuse_public(records: Sequence[Record], *, kind: str) -> None:
 
 
 def check_columns(recipe: Recipe, records: Sequence[Record]) -> None:
-    """Raise `DataError`, with the columns found and expected, where the first records have no form of the recipe."""
+    """Raise `DataError`, with the columns found and expected, where the first records have no form of the recipe.
+
+    Records that fit a form, but are those of another public data set by a form of its own, are refused as well: a file of
+    RACO holds chosen and rejected, as Skywork's does, and chosen does not mean better in it. A recipe of the user's own reads
+    what its forms say.
+    """
     found = _first_fields(records)
-    if any(set(form) <= set(found) for form in recipe.forms):
-        return
+    fitting = _fitting(recipe, found)
+    other = recognise(records)
+    if fitting:
+        if recipe not in _RECIPES or other is None or fitting & _fitting(other, found):
+            return
+        raise DataError(
+            f"{records[0].place}: recipe {recipe.name!r} found the columns of {other.source} ({', '.join(map(str, found))}), "
+            f"whose values have another meaning; pass recipe={other.name!r}. If the data are others, rename the fields."
+        )
     nearest = min(recipe.forms, key=lambda form: len(set(form) - set(found)))
     missing = [name for name in nearest if name not in found]
-    other = recognise(records)
     hint = recipe.hint or (
         f"These are the columns of recipe={other.name!r}."
         if other is not None and other.name != recipe.name
@@ -116,6 +127,11 @@ def check_columns(recipe: Recipe, records: Sequence[Record]) -> None:
         f"{records[0].place}: recipe {recipe.name!r} found the columns {', '.join(map(str, found)) or 'none'}, expected "
         f"{'; or '.join(', '.join(form) for form in recipe.forms)}; missing: {', '.join(missing)}. {hint}"
     )
+
+
+def _fitting(recipe: Recipe, fields: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """Return the forms of the recipe of which all columns are there."""
+    return {form for form in recipe.forms if set(form) <= set(fields)}
 
 
 def _first_fields(records: Sequence[Record]) -> Mapping[str, Any]:

@@ -105,6 +105,6 @@ BEAVERTAILS = Recipe(
         "several people may judge one answer: the majority decides, an even vote is not judged",
         "better_response_id -1 is no index",
     ),
-    knows=lambda fields: "safer_response_id" not in fields and "labels" not in fields,
+    knows=lambda fields: not {"safer_response_id", "is_response_0_safe", "labels"} & set(fields),
     hint="BeaverTails-Evaluation holds prompts only; the pairs with two verdicts are PKU-SafeRLHF, recipe='pku-saferlhf'.",
 )

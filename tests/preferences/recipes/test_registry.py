@@ -146,6 +146,23 @@ def test_columns_of_another_data_set_are_named():
         read_preferences([pku(0, 1)], recipe="tldr")
 
 
+def test_a_recipe_whose_columns_are_among_those_of_another_data_set_is_refused():
+    sides = {side: [{"role": "user", "content": "Sum up."}, {"role": "assistant", "content": side}] for side in ("a", "b")}
+    raco = {"chosen": sides["a"], "rejected": sides["b"], "raco_s_quality": -1, "source": "reddit"}  # chosen is not better
+    with pytest.raises(DataError, match=r"recipe 'skywork' found the columns of RACOo/.*; pass recipe='raco-tldr'\."):
+        read_preferences([raco], recipe="skywork")
+    with pytest.raises(DataError, match=r"recipe 'beavertails' found the columns of PKU-.*; pass recipe='pku-saferlhf'\."):
+        read_preferences([pku(0, 1)], recipe="beavertails")
+    assert read_preferences([pku(0, 1)], recipe="raco-saferlhf").labels.tolist() == [[1.0], [-1.0]]  # a form of both
+
+
+def test_two_verdicts_of_which_one_was_renamed_are_not_the_single_one_of_beavertails():
+    renamed = {("safest_id" if name == "safer_response_id" else name): value for name, value in pku(0, 1).items()}
+    assert recipe_of([renamed]) is None
+    with pytest.raises(DataError, match="Compare the file with PKU-Alignment/PKU-SafeRLHF; its columns may have been renamed"):
+        read_preferences([renamed], recipe="pku-saferlhf")
+
+
 def test_the_first_rows_may_lack_a_column_that_is_null():
     rows = [pku(0, 0), pku(1, 1)]
     del rows[0]["better_response_id"]
