@@ -3,7 +3,7 @@
 Rational numbers are exact. Other values are computed with more digits than the numbers in the answers have together, so that
 what differs is seen to differ. Formulas with symbols are equal where they are equal at three points, none of which is a root
 of a formula that somebody writes. All work is bounded: no power, factorial or text beyond a size is evaluated.
-Imports: mpmath, `answer_syntax`.
+Imports: mpmath, `answer_nodes`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Any
 
 from mpmath import MPContext
 
-from paretokit.experiments.answer_syntax import Node, Unreadable
+from paretokit.experiments.answer_nodes import Node, Unreadable
 
 __all__ = ["equal"]
 

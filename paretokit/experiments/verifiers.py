@@ -2,14 +2,15 @@ r"""Verifiers of mathematical answers: the final answer of a text, compared as a
 
 Nothing is compared by its first number: 3\sqrt{2} is not 3\sqrt{13}. Comparing is exact for rational numbers, and its work is
 bounded without a clock, so it is the same in every thread and on every machine.
-Imports: `answer_text`, `answer_syntax`, `answer_values`, `score` (for `prompt_text`), `errors`.
+Imports: `answer_text`, `answer_nodes`, `answer_syntax`, `answer_values`, `score` (for `prompt_text`), `errors`.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from paretokit.errors import ConfigError, DataError, suggestion
-from paretokit.experiments.answer_syntax import Node, Unreadable, read_answer
+from paretokit.experiments.answer_nodes import Node, Unreadable
+from paretokit.experiments.answer_syntax import read_answer
 from paretokit.experiments.answer_text import ENDINGS, final_answer, plain
 from paretokit.experiments.score import prompt_text
 from paretokit.prompts import Prompt, describe
