@@ -11,7 +11,7 @@ from fractions import Fraction
 from paretokit.experiments.answer_nodes import Node, Unreadable, number, product
 from paretokit.experiments.answer_numerals import mixed, numeral, subscript
 from paretokit.experiments.answer_tokens import CONSTANTS, DIGITS, FUNCTIONS, GREEK, Token, Tokens, tokens_of, words_of
-from paretokit.experiments.answer_units import UNITS, unit
+from paretokit.experiments.answer_units import POWERS, UNITS, units
 
 __all__ = ["read_answer"]
 
@@ -211,7 +211,8 @@ class _Reader(Tokens):
             return numeral(self)
         if token.kind == "text":
             self.at += 1
-            return product([unit(word) for word in token.text.replace("^2", "²").replace("^3", "³").split()])
+            spelled = token.text.replace("^2", "²").replace("^3", "³").replace("/", " / ")
+            return units(spelled.split())
         if token.kind == "letter":
             return self._letters()
         if token.kind == "command":
@@ -226,14 +227,24 @@ class _Reader(Tokens):
                 return Node("constant", CONSTANTS[name]) if name in CONSTANTS else self._call(name)
         after_number = self.at > 0 and self.tokens[self.at - 1].text not in (*_PRODUCTS, *_QUOTIENTS, *_SIGNS)
         if len(word) >= 2 and (word in UNITS or (token.blank and len(word) >= 3 and after_number)):
-            self.at += len(word)
-            return unit(word)
+            return self._units()
         self.at += 1
         if token.text in CONSTANTS:
             return Node("constant", CONSTANTS[token.text])
         if token.text in ("e", "i") and self.here().text != "_":
             return Node("constant", token.text)
         return Node("symbol", token.text + subscript(self))
+
+    def _units(self) -> Node:
+        """The units that stand here as plain words: one, or several where "square" or "per" joins them."""
+        words: list[str] = []
+        while word := self.word():
+            joins = word in (*POWERS, "per")
+            if words and not joins and words[-1] not in (*POWERS, "per"):
+                break
+            words.append(word)
+            self.at += len(word)
+        return units(words)
 
     def _command(self) -> Node:
         text = self.here().text

@@ -22,10 +22,16 @@ _SPACING = re.compile(
     r"\\\\|\\[,;:!> ]|\\(?:quad|qquad|thinspace|displaystyle|textstyle|limits|left|right|[bB]ig+[lrm]?)(?![A-Za-z])|~"
 )
 _KEPT = {"\\!": "", "\\\\": "\\\\"}  # a negative blank joins, and two backslashes end the row of a matrix
-_ALL_TEXT = re.compile(r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}]*[^\w\s{}'-][^{}]*|[^{}]*\d[^{}]*)\}")  # a formula set as text
+_ALL_TEXT = re.compile(  # a formula set as text
+    r"\\(?:mbox|text(?:bf|it|rm)?|math(?:rm|bf|it)|boldsymbol|bm)\s*\{([^{}]*[^\w\s{}'-][^{}]*|[^{}]*\d[^{}]*)\}"
+)
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_FRACTIONS = {
+    sign: f"\\frac{{{above}}}{{{below}}}" for sign, above, below in zip("½⅓⅔¼¾⅕⅙⅛", "11213111", "23344568", strict=True)
+}
 _NOTATION = (
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"\{([,:])\}"), r"\1"),
     (re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degree(?![A-Za-z])|°"), ""),
     (re.compile(r"[\u2212\u2013]"), "-"),
     (re.compile(r"[\u00d7\u00b7\u22c5]"), "*"),
@@ -104,8 +110,16 @@ def plain(answer: str) -> str:
         text = inside.group(1)
     for pattern, sign in _NOTATION:
         text = pattern.sub(sign, text)
+    text = re.sub("[½⅓⅔¼¾⅕⅙⅛]", lambda found: _FRACTIONS[found.group()], text)
+    text = re.sub("[⁻⁰¹²³⁴-⁹]+", _power, text)
     text = text.replace("$", "").strip().removesuffix(".").strip()
     bracketed = text[:1] in ("(", "[", "{") or text.startswith("\\{")
     if not bracketed or re.search(r",\s", text):
         text = _THOUSANDS.sub("", text)
     return re.sub(r"(?<=\d) (?=\d{3}(?!\d))(?![^/]*/)", "", text)
+
+
+def _power(raised: re.Match[str]) -> str:
+    """Raised digits as a power; one digit without braces, so that it may stand inside of a text."""
+    digits = raised.group().translate(_RAISED)
+    return f"^{digits}" if len(digits) == 1 else f"^{{{digits}}}"

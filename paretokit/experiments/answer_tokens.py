@@ -22,7 +22,7 @@ class Token(NamedTuple):
 
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d*)?(?:[eE][+-]?\d{1,4}(?![\dA-Za-z]))?|\.\d+)"
-    r"|\\(?:text|mathrm|mbox|textbf|textit|textrm|operatorname|mathbf|mathit|hbox)\s*\{(?P<text>[^{}]*)\}"
+    r"|\\(?:text|mathrm|mbox|textbf|textit|textrm|operatorname|mathbf|mathit|boldsymbol|bm|hbox)\s*\{(?P<text>[^{}]*)\}"
     r"|(?P<command>\\[A-Za-z]+|\\[{}%|&\\_])"
     r"|(?P<letter>[^\W\d_])"
     r"|(?P<sign>\*\*|<=|>=|!=|[^\s])"

@@ -25,7 +25,8 @@ def same_answer(answer: str, right: str) -> bool:
 
     - Numbers are equal by value, exactly: 0.5 and 1/2, 1,234 and 1234, 3\frac{1}{2} and 7/2, 50\% and 1/2 (not 50), but not
       0.333 and 1/3. Signs of money and degrees are notation and may be missing; any other unit is part of an answer, as in
-      5 cm, 5 kg and 5. A numeral in a base, as in 12_5, is the same as that numeral in that base alone.
+      5 cm, 5 kg and 5. It may be written out, in the plural, and with "per" and "square": 5 km/h is 5 kilometers per hour.
+      A numeral in a base, as in 12_5, is the same as that numeral in that base alone.
     - Formulas are equal where their values are; so are equations that differ by a factor or their sides, and "x = 5" and 5.
     - Pairs, intervals, vectors, matrices and ratios are compared part by part, with their brackets: (1, 2) is neither [1, 2]
       nor \{1, 2\}. The order of a set and of a union does not count; a list without brackets and a value with \pm are sets.
