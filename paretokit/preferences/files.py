@@ -178,6 +178,7 @@ def _names(fields: Any) -> str:
 
 def _csv(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Record]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    limit_before = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # no text is too long to be read
     try:
         rows = []
         start = 1  # a quoted text may run over several lines: name the first
@@ -187,9 +188,13 @@ def _csv(path: Path, text: str, *, faults: Faults, limit: int | None) -> list[Re
             start = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}, line {start}: broken CSV ({error}); quote the texts, or use JSONL.") from None
+    finally:
+        csv.field_size_limit(limit_before)
     if not rows:
         return []
     (_, header), *rest = rows
+    if len(header) == 1 and (sign := next((sign for sign in ";\t|" if sign in header[0]), "")):
+        raise DataError(f"{path}, line 1: found columns parted by {sign!r}, expected commas; save the file with commas.")
     index = header[0] == ""  # a first column without a name is the index that pandas writes
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)

@@ -1,5 +1,6 @@
 """What `read_preferences` refuses: one message each, with place, found, expected and remedy; `skip` lists the same."""
 
+import csv
 import json
 
 import pandas as pd
@@ -175,14 +176,21 @@ def test_lists_and_frames_name_the_row():
         ),
         ("prompt,response_a,response_b,x\n", "pairs.csv: found no records, expected at least one."),
         (
-            f"prompt,response_a,response_b,x\n{'p' * 140_000},a,b,1\n",
-            "pairs.csv, line 2: broken CSV (field larger than field limit (131072)); quote the texts, or use JSONL.",
+            "prompt;response_a;response_b;x\np;a;b;1\n",
+            "pairs.csv, line 1: found columns parted by ';', expected commas; save the file with commas.",
         ),
     ],
 )
 def test_csv(write, text, message):
     path = write("pairs.csv", text)
     assert error_of(lambda: read_preferences(path)) == message
+
+
+def test_a_text_in_csv_may_be_long(write):
+    limit = csv.field_size_limit()
+    path = write("pairs.csv", f"prompt,response_a,response_b,x\n{'p' * (limit + 10)},a,b,1\n")
+    assert len(read_preferences(path).prompts[0]) == limit + 10
+    assert csv.field_size_limit() == limit
 
 
 # --- chosen and rejected, scored -----------------------------------------------------------------------------------
