@@ -187,7 +187,7 @@ def _scored(
     if not (math.isfinite(margin) and margin >= 0):
         raise ConfigError(f"margin: found {margin}, expected a finite number of at least 0.")
     columns = _columns(records, objectives, fields=("prompt", "response"))
-    check_names(columns, place=records[0].place, scores=True)
+    check_names(columns, place=records[0].place, scores=True, named=objectives is not None)
     groups: dict[Prompt, list[_Scored]] = {}
     for row in records:
         with faults.tolerated():

@@ -33,6 +33,11 @@ _AMOUNTS_OF_BAD = {
     *("cost", "error", "errors", "harm", "harmfulness", "loss", "penalty"),
     *("perplexity", "severity", "toxicity", "violation", "violations", "worse", "worst"),
 }
+_AMOUNTS = {
+    *("complexity", "count", "len", "length", "verbosity", "chars", "characters", "sentences", "tokens", "turns", "words"),
+    *("char", "character", "sentence", "token", "turn", "word"),
+}
+_NUMBER_OF = {"n", "num", "number", "of"}
 _FILLERS = {"avg", "is", "level", "mean", "overall", "rating", "response", "score", "value"}
 _SCORES = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "quality"}
 _RANKS = {"rank", "ranking"}
@@ -64,8 +69,11 @@ def check_row(row: Record) -> None:
 # --- labels and scores ---------------------------------------------------------------------------------------------
 
 
-def check_names(names: Sequence[str], *, place: str, scores: bool) -> None:
+def check_names(names: Sequence[str], *, place: str, scores: bool, named: bool = False) -> None:
     """Raise `DataError` for a column of labels, or of scores, whose name says that it holds something else.
+
+    A score that is an amount, such as length or verbosity, has no better end: it is an error unless the caller has `named`
+    the columns, which says that more is better.
 
     >>> check_names(["helpful", "preference_strength"], place="pairs.csv", scores=False)
     Traceback (most recent call last):
@@ -82,6 +90,12 @@ def check_names(names: Sequence[str], *, place: str, scores: bool) -> None:
                 f"{place}: found the score column {name!r}, whose name says that "
                 f"{'it counts' if counts else 'less of it is better'}; expected scores of which the larger is better. Name "
                 "the score columns with objectives=[...], or turn the sign and call the column by what is good."
+            )
+        if scores and not named and content & _AMOUNTS and content <= _AMOUNTS | _NUMBER_OF:
+            raise DataError(
+                f"{place}: found the score column {name!r}, whose name says that it is an amount, neither good nor bad; "
+                "expected scores of which the larger is better. Name the score columns with objectives=[...], this one only "
+                "if more of it is better; else turn the sign and call the column by what is good."
             )
         if not scores and words and (counts or words[-1] in _VERDICTS or name.lower() in _STRENGTHS):
             raise DataError(

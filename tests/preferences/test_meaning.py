@@ -185,7 +185,19 @@ def test_scores_of_which_less_is_better(name, what):
     )
 
 
-@pytest.mark.parametrize("name", ["helpfulness", "verbosity", "score", "error_free", "harmlessness", "winner"])
+@pytest.mark.parametrize("name", ["verbosity", "num_tokens", "response_length", "wordCount"])
+def test_an_amount_is_a_score_only_where_it_is_named(name):
+    assert error_of(lambda: read_preferences(scored(name), margin=0.0)) == (
+        f"list, row 0: found the score column {name!r}, whose name says that it is an amount, neither good nor bad; expected "
+        "scores of which the larger is better. Name the score columns with objectives=[...], this one only if more of it is "
+        "better; else turn the sign and call the column by what is good."
+    )
+    assert read_preferences(scored(name), margin=0.0, objectives=[name]).labels.tolist() == [[-1]]
+
+
+@pytest.mark.parametrize(
+    "name", ["helpfulness", "conciseness", "number_of_facts", "score", "error_free", "harmlessness", "winner"]
+)
 def test_other_scores_are_read(name):
     assert read_preferences(scored(name), margin=0.0).labels.tolist() == [[-1]]
 
