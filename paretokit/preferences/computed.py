@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, suggestion
-from paretokit.preferences.forms import Pair, sign
+from paretokit.preferences.forms import Pair, checked_margin, sign
 from paretokit.prompts import describe
 
 __all__ = ["COMPUTED", "ByScore", "Compare", "Computed", "add_computed", "as_computed", "by_score", "conciseness"]
@@ -39,9 +39,7 @@ def by_score(scorer: Callable[[Any, str], Any], *, margin: float | int = 0.0) ->
     >>> add_computed([pair], {"warm": by_score(lambda prompt, response: response.count("!"))}, source="list")[0].labels
     {'warm': 1.0}
     """
-    if isinstance(margin, bool) or not (math.isfinite(margin) and margin >= 0):
-        raise ConfigError(f"margin: found {margin}, expected a finite number of at least 0.")
-    return ByScore(scorer, float(margin))
+    return ByScore(scorer, checked_margin(margin))
 
 
 def conciseness(response_a: str, response_b: str) -> int:

@@ -18,7 +18,7 @@ from paretokit.preferences.meaning import check_chosen, check_labels, check_name
 from paretokit.preferences.records import FIELDS
 from paretokit.prompts import Prompt, describe
 
-__all__ = ["Pair", "sign", "to_pairs"]
+__all__ = ["Pair", "checked_margin", "sign", "to_pairs"]
 
 _FORMS = (
     "prompt, response_a, response_b, labels; or prompt, chosen, rejected, objective; "
@@ -184,8 +184,7 @@ def _scored(
             f"{records[0].place}: found scored responses; state margin=, the difference up to which two scores are a "
             "tie, for example margin=0.0."
         )
-    if not (math.isfinite(margin) and margin >= 0):
-        raise ConfigError(f"margin: found {margin}, expected a finite number of at least 0.")
+    margin = checked_margin(margin)
     columns = _columns(records, objectives, fields=("prompt", "response"))
     check_names(columns, place=records[0].place, scores=True, named=objectives is not None)
     groups: dict[Prompt, list[_Scored]] = {}
@@ -224,6 +223,17 @@ def _score(value: Any, *, place: str) -> float | None:
 def _is_finite(value: Any) -> bool:
     """Return whether a float holds a number, which NaN, infinity and the largest integers are not."""
     return abs(value) <= sys.float_info.max
+
+
+def checked_margin(margin: Any) -> float:
+    """Return a margin as a float; `ConfigError` for anything but a finite number of at least 0.
+
+    >>> checked_margin(1)
+    1.0
+    """
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not (_is_finite(margin) and margin >= 0):
+        raise ConfigError(f"margin: found {describe(margin)}, expected a finite number of at least 0.")
+    return float(margin)
 
 
 def sign(a: float | None, b: float | None, *, margin: float | int) -> float | None:

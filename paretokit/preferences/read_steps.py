@@ -79,7 +79,7 @@ def read_step_labels(
         detail = f" The first of {len(faults.messages)} problems: {faults.messages[0]}" if faults.messages else ""
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)
         left = f" Left out: {reasons}." if reasons else ""
-        usable = "usable " if detail or left else ""
+        usable = "usable " if found.records or detail else ""
         raise DataError(f"{found.name}: found no {usable}records, expected at least one.{left}{detail}")
     return StepLabels(
         kinds=kinds,

@@ -5,6 +5,7 @@ import pytest
 import paretokit as pk
 from paretokit.errors import ConfigError, DataError
 from paretokit.preferences.computed import as_computed, by_score, conciseness
+from paretokit.preferences.forms import checked_margin
 from paretokit.preferences.read import read_preferences
 
 ROWS = [
@@ -115,6 +116,8 @@ def test_unknown_names_and_values_are_refused():
     assert error_of({" ": "conciseness"}) == "computed: found the objective ' ', expected a name of at least one character."
     with pytest.raises(ConfigError, match="computed: found 'conciseness', expected a mapping from objectives to functions"):
         as_computed("conciseness")
+    with pytest.raises(ConfigError, match="margin: found '1', expected a finite number of at least 0"):
+        checked_margin("1")
     with pytest.raises(ConfigError, match="margin: found -1, expected a finite number of at least 0"):
         by_score(len, margin=-1)
 

@@ -124,3 +124,9 @@ def test_the_report():
     assert "right (class): 3 steps labelled, 1 not; mean 1, from 1 to 1, all equal" in str(found)
     assert "none (class): no labels" in str(found)
     assert "1 responses without a label" in str(found)
+
+
+def test_records_of_which_none_can_be_used_are_not_called_none():
+    row = {"question": {"problem": "2 + 3?"}, "label": {"steps": [], "finish_reason": "solution"}}
+    with pytest.raises(DataError, match="list: found no usable records, expected at least one"):
+        read_step_labels([row], recipe="prm800k")

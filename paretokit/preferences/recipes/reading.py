@@ -3,13 +3,12 @@
 Imports: `errors`, and `files`, `forms` of this floor and the other modules of this folder.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from paretokit.errors import ConfigError, DataError, suggestion
 from paretokit.preferences.files import Faults, Record
-from paretokit.preferences.forms import Pair
+from paretokit.preferences.forms import Pair, checked_margin
 from paretokit.preferences.recipes.recipe import Asked, Notes, Recipe
 from paretokit.preferences.recipes.registry import check_columns, find
 
@@ -100,6 +99,4 @@ def _margin(recipe: Recipe, margin: float | int | None) -> float:
         return 0.0
     if not recipe.margin:
         raise ConfigError(f"margin: found {margin}, but recipe {recipe.name!r} has no scores to compare; leave it out.")
-    if isinstance(margin, bool) or not (math.isfinite(margin) and margin >= 0):
-        raise ConfigError(f"margin: found {margin}, expected a finite number of at least 0.")
-    return float(margin)
+    return checked_margin(margin)

@@ -167,7 +167,7 @@ def _completions(stage: Any, *, place: str) -> tuple[list[tuple[str, Label]], in
         raise DataError(f"{place}, 'completions': found {describe(listed)}, expected a list.")
     found = [_completion(one, place=f"{place}, completion {number}") for number, one in enumerate(listed)]
     chosen = stage.get("chosen_completion")
-    if chosen is not None and (isinstance(chosen, bool) or chosen != int(chosen) or not 0 <= chosen < len(found)):
+    if chosen is not None and (isinstance(chosen, bool) or chosen not in range(len(found))):
         raise DataError(
             f"{place}, 'chosen_completion': found {describe(chosen)}, expected null or a number from 0 to {len(found) - 1}."
         )

@@ -167,6 +167,8 @@ def test_prm800k_leaves_out_what_was_not_meant_as_data():
     [
         ([stage(("A.", 2), chosen=0)], "step 0, completion 0, 'rating': found 2, expected -1, 0, 1 or null."),
         ([stage(("A.", True), chosen=0)], "step 0, completion 0, 'rating': found true, expected -1, 0, 1 or null."),
+        ([stage(("A.", 1), chosen="x")], "step 0, 'chosen_completion': found 'x', expected null or a number from 0 to 0."),
+        ([stage(("A.", 1), chosen=[0])], "step 0, 'chosen_completion': found [0], expected null or a number from 0 to 0."),
         ([stage(("A.", 1), chosen=3)], "step 0, 'chosen_completion': found 3, expected null or a number from 0 to 0."),
         ([stage((None, 1), chosen=0)], "step 0, completion 0, 'text': found null, expected text"),
         ([{"completions": [{"text": "A."}]}], "completion 0: 'rating' is missing; found text."),
