@@ -27,7 +27,12 @@ _LOST = {  # fields that public data put beside a prompt, and that an answer may
 }
 _FORMS = ("response_a", "chosen")  # the fields that decide for a form, and that stand in one record only
 _NUMBERING = {"id", "ids", "idx", "index", "rank", "ranks", "ranking"}  # last words of names that count something
-_VERDICTS = {"better", "worse", "winner", "loser", "choice", "verdict", "preferred", "chosen", "rejected", "strength"}
+_THINGS = {"answer", "completion", "option", "output", "response"}  # what a verdict is about, as in worse_response
+_DIFFERENCES = {"delta", "diff", "difference", "gap", "margin"}
+_VERDICTS = {
+    *("better", "best", "worse", "worst", "winner", "loser", "choice", "verdict", "strength"),
+    *("preferred", "chosen", "rejected"),
+}
 _STRENGTHS = {"overall_preference", "individual_preference"}  # HelpSteer's, negative where the first response is better
 _AMOUNTS_OF_BAD = {
     *("cost", "error", "errors", "harm", "harmfulness", "loss", "penalty"),
@@ -97,7 +102,8 @@ def check_names(names: Sequence[str], *, place: str, scores: bool, named: bool =
                 "expected scores of which the larger is better. Name the score columns with objectives=[...], this one only "
                 "if more of it is better; else turn the sign and call the column by what is good."
             )
-        if not scores and words and (counts or words[-1] in _VERDICTS or name.lower() in _STRENGTHS):
+        verdict = words[-2] if len(words) > 1 and words[-1] in _THINGS else words[-1] if words else ""
+        if not scores and words and (counts or verdict in _VERDICTS or name.lower() in _STRENGTHS):
             raise DataError(
                 f"{place}: found the label column {name!r}, whose name says that it "
                 f"{'counts' if counts else 'is a verdict of another kind'}; expected +1 where response_a is better and -1 "
@@ -164,12 +170,15 @@ def check_chosen(row: Record) -> None:
                 f"{row.place}, field {name!r}: found {describe(first)}, and {describe(second)} in {other!r}, so 'chosen' "
                 f"does not mean better. {_RECIPE}. Else exchange the two responses, or take both fields out."
             )
-    margin = number(row.fields.get("margin"))
-    if isinstance(margin, Real) and margin < 0:
-        raise DataError(
-            f"{row.place}, field 'margin': found {describe(margin)}, so 'chosen' does not mean better. Exchange the two "
-            "responses, or take the field out."
-        )
+    for name, value in row.fields.items():
+        margin = number(value)
+        *about, last = _words(name) or [""]
+        compares = last in _DIFFERENCES and set(about) <= _SCORES  # not length_difference
+        if compares and isinstance(margin, Real) and margin < 0:
+            raise DataError(
+                f"{row.place}, field {name!r}: found {describe(margin)}, so 'chosen' does not mean better. Exchange the two "
+                "responses, or take the field out."
+            )
 
 
 def check_verdicts(records: Sequence[Record], *, fields: Sequence[str]) -> None:

@@ -136,6 +136,8 @@ def test_one_wrong_label_is_a_fault_of_its_record():
         ("overall_preference", "is a verdict of another kind"),
         ("winner", "is a verdict of another kind"),
         ("which_is_worse", "is a verdict of another kind"),
+        ("worse_response", "is a verdict of another kind"),
+        ("bestAnswer", "is a verdict of another kind"),
         ("better_response_id", "counts"),
         ("saferResponseId", "counts"),
         ("human-rank", "counts"),
@@ -230,9 +232,10 @@ def test_ranks_against_the_choice():
     )
 
 
-def test_a_negative_margin():
-    assert error_of(lambda: read_preferences([{**JUDGED, "margin": -0.5}])) == (
-        "list, row 0, field 'margin': found -0.5, so 'chosen' does not mean better. Exchange the two responses, or take "
+@pytest.mark.parametrize("name", ["margin", "score_diff", "rewardGap"])
+def test_a_negative_margin(name):
+    assert error_of(lambda: read_preferences([{**JUDGED, name: -0.5}])) == (
+        f"list, row 0, field {name!r}: found -0.5, so 'chosen' does not mean better. Exchange the two responses, or take "
         f"the field out.{REMEDY}"
     )
 
@@ -245,6 +248,8 @@ def test_a_negative_margin():
         {"score_chosen": None, "score_rejected": 5},
         {"score_chosen": 1},
         {"chosen_length": 3, "rejected_length": 30},
+        {"length_difference": -27},
+        {"score_diff": 0.5},
         {"chosen_logps": -30.0, "rejected_logps": -3.0},
         {"margin": 0.5},
         {"id": 3, "source": "web", "turns": 1, "preference_type": "human"},
