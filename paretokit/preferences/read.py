@@ -63,7 +63,8 @@ def read_preferences(
       Rows that judge the same two responses to the same prompt on several objectives become one pair with several labels;
       the response chosen first is a;
     - `prompt`, `response` and one number per objective, larger is better: every two responses to a prompt are a pair,
-      the earlier one is a. `margin` must be stated: scores that differ by no more are a tie.
+      the earlier one is a. `margin` must be stated: scores that differ by no more are a tie. An amount, such as length or
+      verbosity, is a score only where `objectives` names it: more of it is better then.
 
     A prompt is raw text or a list of messages `{"role", "content"}`, the last one the user's; a response is text, which may
     be empty, or after messages one assistant message. In CSV and tables, messages and `labels` may also be spelled as text,
