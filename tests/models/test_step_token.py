@@ -1,5 +1,7 @@
 """Scores that are read at a token behind each step, and backbones without an output projection."""
 
+import json
+
 import pytest
 import torch
 from support.reward_cases import step_labels
@@ -124,6 +126,33 @@ def test_a_backbone_without_an_output_projection_is_one_of_a_reward_model(folder
         found = model.features([encode_steps(model.tokenizer, "p", STEPS)])
         ends = list(encode_steps(model.tokenizer, "p", STEPS).ends)
         torch.testing.assert_close(found, expected[ends], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("LlamaForProcessRewardModel", ("score.0.weight", "score.2.bias")),  # as of Qwen's process reward models
+        ("LlamaForRewardModel", ("score.weight", "lm_head.weight")),
+        ("LlamaForSequenceClassification", ("regression_layer.weight",)),
+        ("LlamaForCausalLMWithValueHead", ("v_head.summary.weight", "lm_head.weight")),
+    ],
+)
+def test_the_backbone_of_a_published_reward_model_is_read_without_its_heads(folder, name, heads):
+    from safetensors.torch import load_file, save_file
+    from transformers import LlamaForSequenceClassification
+
+    place = folder(LlamaForSequenceClassification)
+    expected = new_reward_model(load_policy(place, adapter="none"), kinds={"right": "class"})
+    state = {key: value for key, value in load_file(place / "model.safetensors").items() if not key.startswith("score")}
+    save_file({**state, **{key: torch.zeros(2) for key in heads}}, place / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    code = {"AutoConfig": "configuration_rm.Config", "AutoModel": f"modeling_rm.{name}"}  # never run
+    (place / "config.json").write_text(json.dumps({**config, "architectures": [name], "auto_map": code}), encoding="utf-8")
+    found = new_reward_model(load_policy(place, adapter="none"), kinds={"right": "class"})
+    torch.testing.assert_close(found.step_scores(["p"], [STEPS]), expected.step_scores(["p"], [STEPS]), rtol=0, atol=0)
+    save_file({**state, "more.weight": torch.zeros(2)}, place / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="weights and configuration do not fit each other"):
+        load_policy(place, adapter="none")
 
 
 def test_a_backbone_alone_cannot_be_scored_and_a_damaged_one_is_refused(folder):
