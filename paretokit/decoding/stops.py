@@ -20,14 +20,14 @@ class Stop(NamedTuple):
 
 
 def check_stop_strings(strings: Any, *, place: str) -> tuple[str, ...]:
-    """Return the stop strings. Raises `ConfigError` for a single text in place of a list, and for one that is empty.
+    """Return the stop strings. Raises `ConfigError` for what is no list of texts, and for a text that is empty.
 
     >>> check_stop_strings(["Q:"], place="generate")
     ('Q:',)
     """
-    if isinstance(strings, str) or not all(isinstance(one, str) and one for one in strings):
+    if isinstance(strings, str) or not isinstance(strings, Sequence) or not all(isinstance(one, str) and one for one in strings):
         raise ConfigError(
-            f"{place}: stop_strings is {strings!r}; expected a list of texts, none of them empty. Pass ['\\n\\n'], say."
+            f"{place}: stop_strings is {strings!r}; expected a list of texts, none of them empty. Pass ['\\n\\n'], or [] for none."
         )
     return tuple(strings)
 

@@ -84,7 +84,7 @@ def test_the_first_string_counts_and_of_equal_places_the_longest():
     assert find_stop("a", []) is None
 
 
-@pytest.mark.parametrize("strings", ["text", [""]])
+@pytest.mark.parametrize("strings", ["text", [""], None, 5, [None], b"text", {"text"}, iter(["text"])])
 def test_message(strings):
     with pytest.raises(ConfigError, match=r"^generate: stop_strings is .*; expected a list of texts, none of them empty"):
         check_stop_strings(strings, place="generate")
