@@ -37,6 +37,11 @@ def check(policy: Policy, preferences: Preferences, *, method: Method, config: T
             f"head_noise: found {config.head_noise} for a policy without heads, expected 0. Leave it out, or load the policy "
             f"with heads={list(preferences.objectives)}."
         )
+    if config.weight_decay and config.optimizer != "adamw":
+        raise ConfigError(
+            f"weight_decay: found {config.weight_decay} with optimizer={config.optimizer!r}, which has none, expected 0. Leave it "
+            "out, or take optimizer='adamw'."
+        )
     devices = sorted({str(weight.device) for weight in policy.model.parameters()})
     if len(devices) > 1:
         raise ConfigError(

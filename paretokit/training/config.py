@@ -147,7 +147,7 @@ class TrainConfig(Checked):
     )
     weight_decay: float = option(
         0.0,
-        "decoupled weight decay (AdamW); not part of the objectives' gradients",
+        "decoupled weight decay, of adamw alone; not part of the objectives' gradients",
         check=real(0, math.inf),
         expected="a number >= 0",
     )

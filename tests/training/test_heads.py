@@ -774,6 +774,14 @@ def test_a_beta_for_a_head_that_is_not_there_is_refused():
     )
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_weight_decay_that_an_optimizer_lacks_is_refused(optimizer):
+    config = replace(SGD, optimizer=optimizer, weight_decay=0.1)
+    assert refused(random_policy(), pairs(), method="raco", config=config) == (
+        f"weight_decay: found 0.1 with optimizer='{optimizer}', which has none, expected 0. Leave it out, or take optimizer='adamw'."
+    )
+
+
 @pytest.mark.parametrize("value", [{"o0": 0.0}, {"o0": -1.0}, {"o0": math.inf}, {"o0": math.nan}, {"o0": True}])
 def test_betas_that_are_none_are_refused(value):
     with pytest.raises(ConfigError, match=r"head_betas: found \{'o0': .*\}, expected numbers > 0 by objective, or nothing\."):

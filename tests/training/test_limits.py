@@ -31,7 +31,8 @@ CONFIG = TrainConfig(
     max_grad_norm=1e6,
     weight_decay=0.1,
 )
-SGD, ADAMW, RMSPROP = (replace(CONFIG, optimizer=name) for name in ("sgd", "adamw", "rmsprop"))
+ADAMW = replace(CONFIG, optimizer="adamw")
+SGD, RMSPROP = (replace(CONFIG, optimizer=name, weight_decay=0.0) for name in ("sgd", "rmsprop"))
 optimizers = pytest.mark.parametrize("config", [SGD, ADAMW, RMSPROP], ids=["sgd", "adamw", "rmsprop"])
 combined = pytest.mark.parametrize("method", ["raco", "cagrad"])
 
