@@ -13,7 +13,7 @@ import torch
 from paretokit.rows import Rows, pad_rows, shared_rows, visible
 from paretokit.shapes import Bool, Float, Tensor
 
-__all__ = ["Pairs", "drawn_pairs", "embedded", "seen_unasked"]
+__all__ = ["Pairs", "along_direction", "drawn_pairs", "embedded", "seen_unasked"]
 
 
 class Pairs(NamedTuple):
@@ -51,6 +51,12 @@ def drawn_pairs(lengths: Sequence[Sequence[int]], *, vocabulary: int, seed: int 
     parts = [[torch.randint(0, vocabulary, (length,), generator=generator).tolist() for length in each] for each in lengths]
     prompts, first, second = (list(part) for part in zip(*parts, strict=True))
     return Pairs(prompts, first, second, vocabulary)
+
+
+def along_direction(hidden: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
+    """Return hidden states along a fixed random direction: what a model without an output projection is tried by."""
+    direction = torch.randn(hidden.shape[-1], generator=torch.Generator().manual_seed(0))
+    return hidden.float() @ direction.to(hidden.device)
 
 
 def seen_unasked(model: Any, pairs: Pairs, scores: Callable[[Rows, bool], Float[Tensor, " N"]]) -> float:

@@ -119,7 +119,7 @@ class Policy:
         """Whether the two responses of a pair may share their prompt in one row; found out once for all forks."""
         if self.base.sharing is None:
             with self._looked_at():
-                self.base.sharing = decide(self.model, lambda rows, shared: self.reader.logps(rows, shared=shared))
+                self.base.sharing = decide(self.model, lambda rows, shared: self.reader.trial(rows, shared=shared))
         return self.base.sharing
 
     @property
@@ -149,6 +149,8 @@ class Policy:
         """Whether one backward pass gives the gradients of every objective; found out once for all forks."""
         if self.compute.compiler is not None:
             return taps.Coverage(False, "the model is compiled, and its modules cannot be listened to", {})
+        if self.model.get_output_embeddings() is None:
+            return taps.Coverage(False, self.projection.reason, {})
         if not self._backbone:
             return taps.Coverage(True, "", {})
         if self.base.coverage is None:

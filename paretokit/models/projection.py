@@ -88,6 +88,8 @@ def projection(model: PreTrainedModel | PeftModel) -> Projection:
     config: Any = model.config.get_text_config()
     (scale, cap), *others = _readings(config)
     head = model.get_output_embeddings()
+    if head is None:
+        return Projection(False, "it has no output projection, and can be the backbone of a reward model alone", scale, cap)
     if not isinstance(head, torch.nn.Linear):
         return Projection(False, f"its output projection is a {type(head).__name__}", scale, cap)
     generator = torch.Generator().manual_seed(0)

@@ -2,7 +2,7 @@
 
 They go through it a chunk at a time; where that would not be exact (`Reader.projection`), through the model's own head, which
 sees those positions alone as well. Imports: torch, transformers and peft (types), the ground modules, `maths.logps`, `base`,
-`compute`, `forking`, `projection`.
+`compute`, `forking`, `leaks`, `projection`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,7 @@ from paretokit.maths.logps import sum_by_sequence, token_logps
 from paretokit.models.base import Base
 from paretokit.models.compute import Compute, checkpointed, kernels, repeatable
 from paretokit.models.forking import read_forked
+from paretokit.models.leaks import along_direction
 from paretokit.models.projection import Projection, Scorer, backbone, own_scorer, projection
 from paretokit.rows import Rows, additive, alike, pad_rows, visible
 from paretokit.shapes import Float, Float64, Int, Tensor
@@ -88,6 +89,13 @@ class Reader:
             return score(hidden, targets)
         scorer = self.own_scorer() if run is self.model else own_scorer(run, self.projection)
         return scorer(hidden, targets)[0]
+
+    def trial(self, rows: Rows, *, shared: bool) -> Float[Tensor, " N"]:
+        """Return a number for each scored token by which rows are compared, differentiable: its log-probability, or of a model
+        without an output projection its hidden state along a fixed random direction."""
+        if self.model.get_output_embeddings() is not None:
+            return self.logps(rows, shared=shared)
+        return along_direction(self.hidden(rows, rows.predicting, shared=shared))
 
     def hidden(
         self,
@@ -187,7 +195,7 @@ def scored_only(model: PreTrainedModel | PeftModel, predicting: Int[Tensor, " N"
     if head is None:
         raise ModelError(
             f"{type(model).__name__}: found no output projection (get_output_embeddings() is None), expected one that maps "
-            "hidden states to logits. Use a causal language model."
+            "hidden states to logits. Use a causal language model; this one can be the backbone of a reward model alone."
         )
     hook = head.register_forward_pre_hook(gather)
     try:

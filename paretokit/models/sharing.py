@@ -23,7 +23,7 @@ import torch
 
 from paretokit.models.compute import out_of_memory
 from paretokit.models.layer_kinds import layer_kinds
-from paretokit.models.leaks import Pairs, drawn_pairs, seen_unasked
+from paretokit.models.leaks import Pairs, along_direction, drawn_pairs, seen_unasked
 from paretokit.models.small_twin import WINDOW, Asked, redraw, small_twin, windows
 from paretokit.rows import Rows, additive, visible
 from paretokit.shapes import Float, Tensor
@@ -108,7 +108,10 @@ def _of_twin(asked: Asked) -> str | None:
         else:
             counting = torch.arange(rows.input_ids.shape[1]).expand_as(rows.position_ids)
             read["position_ids"] = torch.where(rows.segments > 0, rows.position_ids, counting)
-        logits = model(**read).logits.flatten(0, 1)[rows.predicting]
+        output = model(**read)
+        if not hasattr(output, "logits"):
+            return along_direction(output.last_hidden_state.flatten(0, 1)[rows.predicting])
+        logits = output.logits.flatten(0, 1)[rows.predicting]
         return torch.log_softmax(logits.float(), dim=-1).gather(1, rows.targets[:, None])[:, 0]
 
     config = model.config.get_text_config()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.reward_cases import step_labels
 
+from paretokit.decoding.guided import guided_generate
 from paretokit.errors import ConfigError, ModelError
 from paretokit.experiments.rewards import train_reward_model
 from paretokit.models.load import load_policy, load_reward_model
@@ -153,6 +154,24 @@ def test_the_backbone_of_a_published_reward_model_is_read_without_its_heads(fold
     save_file({**state, "more.weight": torch.zeros(2)}, place / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="weights and configuration do not fit each other"):
         load_policy(place, adapter="none")
+
+
+@pytest.mark.parametrize("name", ["LlamaModel", "LlamaForSequenceClassification", "LlamaForRewardModel"])
+def test_a_backbone_alone_guides(folder, name):
+    from transformers import LlamaForSequenceClassification, LlamaModel
+
+    place = folder(LlamaModel if name == "LlamaModel" else LlamaForSequenceClassification)
+    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    (place / "config.json").write_text(json.dumps({**config, "architectures": [name]}), encoding="utf-8")
+    policy = load_policy(place, adapter="none")
+    assert policy.sharing == (True, "", None)
+    assert "no output projection" in policy.coverage.reason
+    model = new_reward_model(policy, kinds={"right": "class"})
+    [made] = guided_generate(
+        load_policy("tiny", adapter="none"), ["p"], reward_model=model, weights=[1.0], candidates=2, max_new_tokens=6
+    )
+    expected = model.step_scores(["p"], [list(made.steps)])[0, -1]
+    torch.testing.assert_close(torch.tensor(made.scores), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_backbone_alone_cannot_be_scored_and_a_damaged_one_is_refused(folder):
