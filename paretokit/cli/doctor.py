@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paretokit.cli import options as shared
 from paretokit.cli.adapter_rows import adapter_facts, adapter_rows
-from paretokit.cli.model_rows import chat_facts, chat_rows, policy_rows, verdict
+from paretokit.cli.model_rows import chat_facts, chat_rows, policy_rows, start_row, verdict
 from paretokit.errors import ConfigError, ParetokitError
 from paretokit.training.config import TrainConfig
 
@@ -85,6 +85,7 @@ def run(options: argparse.Namespace) -> None:
             from paretokit.models.targets import adapted
 
             found["policy"] = {
+                "reference": start_row(policy)[1],
                 **_allows(policy, policy.forking),
                 "chat": chat_facts(policy),
                 "adapter": adapter_facts(adapted(policy.model)),
@@ -163,6 +164,7 @@ def rows(planned: Outlook) -> list[tuple[str, str]]:
     return [
         ("recipe", planned.data.report()),
         *(("data", note) for note in planned.data.notes),
+        start_row(planned.policy),
         *chat_rows(planned.policy),
         ("special tokens spelled in texts", planned.rendered.warning or "none"),
         *adapter_rows(planned.adapter),
@@ -195,6 +197,7 @@ def as_json(planned: Outlook) -> dict[str, Any]:
     return {
         "config": planned.config.to_json(),
         "data": planned.data._asdict(),
+        "reference": start_row(planned.policy)[1],
         "chat": chat_facts(planned.policy),
         "rendered": {**planned.rendered._asdict(), "warning": planned.rendered.warning},
         "adapter": adapter_facts(planned.adapter),

@@ -10,7 +10,7 @@ from paretokit.cli.adapter_rows import adapter_rows
 if TYPE_CHECKING:
     from paretokit.models.policy import Policy
 
-__all__ = ["chat_facts", "chat_rows", "policy_rows", "verdict"]
+__all__ = ["chat_facts", "chat_rows", "policy_rows", "start_row", "verdict"]
 
 
 def policy_rows(policy: "Policy") -> list[tuple[str, str]]:
@@ -20,12 +20,19 @@ def policy_rows(policy: "Policy") -> list[tuple[str, str]]:
 
     sharing, projection = policy.sharing, policy.projection
     return [
+        start_row(policy),
         *chat_rows(policy),
         *adapter_rows(adapted(policy.model)),
         ("shared prompts", shared_prompts(sharing, policy.forking, longer=sharing.window is not None)),
         ("logits in chunks", verdict(projection.exact, projection.reason)),
         ("one backward pass for all objectives", verdict(policy.coverage.exact, policy.coverage.reason)),
     ]
+
+
+def start_row(policy: "Policy") -> tuple[str, str]:
+    """Return name and finding of what a policy is compared with, and starts from unless it was trained before."""
+    at_base = "also the start" if policy.at_base() else "the start is what was trained and saved"
+    return "reference", f"{policy.description}, {at_base}"
 
 
 def chat_rows(policy: "Policy") -> list[tuple[str, str]]:

@@ -90,6 +90,8 @@ def load_policy(
     if folder is None:
         folder, description = smollm2.folder(), smollm2.DESCRIPTION
     start = adapter_folder.adapter_folder(folder)
+    if start is not None:
+        description = f"{source}: an adapter of peft, merged with its base {start.base}"
     chosen = build.pick_device(device)
     kind = adapter if isinstance(adapter, str) else "lora"
     precision = build.pick_dtype(dtype, device=chosen, adapter=kind)

@@ -9,7 +9,7 @@ from support.templates import DATED, NO_PREFIX, SWITCH
 
 import paretokit as pk
 from paretokit.cli import main
-from paretokit.cli.model_rows import chat_rows
+from paretokit.cli.model_rows import chat_rows, start_row
 from paretokit.experiments import memory
 from paretokit.models.tiny import random_policy
 from paretokit.preferences.records import native_records
@@ -205,3 +205,25 @@ def test_train_warns_where_it_will_not_fit_and_goes_on(shell, monkeypatch):
     assert status == 0
     assert "warning: memory: " in err
     assert "too little, it would fit with " in err
+
+
+def test_what_a_policy_starts_from_is_said(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    from paretokit.models.load import load_policy
+    from paretokit.models.quiet import quiet
+
+    policy = load_policy("tiny")
+    assert start_row(policy) == ("reference", "tiny, also the start")
+    next(weight for name, weight in policy.trainable.items() if "lora_B" in name).data.add_(1.0)
+    assert start_row(policy)[1] == "tiny, the start is what was trained and saved"
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    load_policy("tiny", adapter="none").export(base)
+    plain = load_policy(base, adapter="none").model
+    plain.name_or_path = str(base)
+    with quiet():
+        get_peft_model(plain, LoraConfig(target_modules=["q_proj"], init_lora_weights=False)).save_pretrained(adapter)
+    assert start_row(load_policy(adapter)) == (
+        "reference",
+        f"{adapter}: an adapter of peft, merged with its base {base}, also the start",
+    )
