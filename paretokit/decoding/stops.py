@@ -25,7 +25,11 @@ def check_stop_strings(strings: Any, *, place: str) -> tuple[str, ...]:
     >>> check_stop_strings(["Q:"], place="generate")
     ('Q:',)
     """
-    if isinstance(strings, str) or not isinstance(strings, Sequence) or not all(isinstance(one, str) and one for one in strings):
+    if (
+        isinstance(strings, str)
+        or not isinstance(strings, Sequence)
+        or not all(isinstance(one, str) and one for one in strings)
+    ):
         raise ConfigError(
             f"{place}: stop_strings is {strings!r}; expected a list of texts, none of them empty. Pass ['\\n\\n'], or [] for none."
         )
