@@ -31,7 +31,8 @@ def check_stop_strings(strings: Any, *, place: str) -> tuple[str, ...]:
         or not all(isinstance(one, str) and one for one in strings)
     ):
         raise ConfigError(
-            f"{place}: stop_strings is {strings!r}; expected a list of texts, none of them empty. Pass ['\\n\\n'], or [] for none."
+            f"{place}: stop_strings is {strings!r}; expected a list of texts, none of them empty. Pass ['\\n\\n'], or [] for "
+            "none."
         )
     return tuple(strings)
 

@@ -39,8 +39,8 @@ def check(policy: Policy, preferences: Preferences, *, method: Method, config: T
         )
     if config.weight_decay and config.optimizer != "adamw":
         raise ConfigError(
-            f"weight_decay: found {config.weight_decay} with optimizer={config.optimizer!r}, which has none, expected 0. Leave it "
-            "out, or take optimizer='adamw'."
+            f"weight_decay: found {config.weight_decay} with optimizer={config.optimizer!r}, which has none, expected 0. "
+            "Leave it out, or take optimizer='adamw'."
         )
     devices = sorted({str(weight.device) for weight in policy.model.parameters()})
     if len(devices) > 1:

@@ -778,7 +778,8 @@ def test_a_beta_for_a_head_that_is_not_there_is_refused():
 def test_weight_decay_that_an_optimizer_lacks_is_refused(optimizer):
     config = replace(SGD, optimizer=optimizer, weight_decay=0.1)
     assert refused(random_policy(), pairs(), method="raco", config=config) == (
-        f"weight_decay: found 0.1 with optimizer='{optimizer}', which has none, expected 0. Leave it out, or take optimizer='adamw'."
+        f"weight_decay: found 0.1 with optimizer='{optimizer}', which has none, expected 0. Leave it out, or take "
+        "optimizer='adamw'."
     )
 
 
