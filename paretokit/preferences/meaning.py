@@ -16,13 +16,15 @@ from paretokit.prompts import describe
 
 __all__ = ["check_chosen", "check_labels", "check_names", "check_row", "check_verdicts"]
 
+_MORE = "more of what was asked"
 _LOST = {  # fields that public data put beside a prompt, and that an answer may depend on
     **dict.fromkeys(("image", "images"), "images"),
     **dict.fromkeys(("audio", "audios"), "sound"),
     **dict.fromkeys(("video", "videos"), "videos"),
     **dict.fromkeys(("tools", "functions"), "tools that the model may call"),
     **dict.fromkeys(("system", "system_prompt"), "a system text"),
-    **dict.fromkeys(("history", "context", "documents"), "more of what was asked"),
+    **dict.fromkeys(("history", "context", "documents"), _MORE),
+    **dict.fromkeys(("instruction", "question", "input", "passage", "document", "article"), _MORE),
     "chat_template_kwargs": "settings of the chat template",
 }
 _FORMS = ("response_a", "chosen")  # the fields that decide for a form, and that stand in one record only
@@ -62,13 +64,21 @@ def check_row(row: Record) -> None:
         )
     for name, what in _LOST.items():
         value = row.fields.get(name)
-        if value is None or isinstance(value, Real) or value in _NOTHING:
+        if value is None or isinstance(value, Real) or value in _NOTHING or (what == _MORE and _asked(row, value)):
             continue
         remedy = "Put it into 'prompt', as its first message" if what == "a system text" else "Write it into 'prompt' as text"
         raise DataError(
             f"{row.place}, field {name!r}: found {what}, which would be lost; expected all that is asked in 'prompt'. "
             f"{remedy}, or take the field out if the answers do not depend on it."
         )
+
+
+def _asked(row: Record, value: Any) -> bool:
+    """Whether a text stands in the prompt as well."""
+    prompt = row.fields.get("prompt")
+    turns = prompt if isinstance(prompt, (list, tuple)) else []
+    texts = [prompt, *(turn.get("content") for turn in turns if isinstance(turn, Mapping))]
+    return isinstance(value, str) and any(isinstance(text, str) and value.strip() in text for text in texts)
 
 
 # --- labels and scores ---------------------------------------------------------------------------------------------

@@ -434,6 +434,8 @@ def test_speakers_by_from_and_value():
         ("tools", '[{"type": "function"}]', "tools that the model may call"),
         ("history", [["Hi", "Hello"]], "more of what was asked"),
         ("context", "The tap drips.", "more of what was asked"),
+        ("input", "The tap drips.", "more of what was asked"),
+        ("article", "The tap drips.", "more of what was asked"),
         ("chat_template_kwargs", {"enable_thinking": True}, "settings of the chat template"),
     ],
 )
@@ -459,6 +461,13 @@ def test_a_system_text_has_its_place():
 )
 def test_fields_without_content_are_not_lost(more):
     assert read_preferences([{**JUDGED, **more}]) == read_preferences([JUDGED])
+
+
+@pytest.mark.parametrize("prompt", ["Summarise: The tap drips.", [{"role": "user", "content": "Summarise: The tap drips."}]])
+@pytest.mark.parametrize("name", ["input", "question", "context", "article"])
+def test_a_text_that_stands_in_the_prompt_is_not_lost(prompt, name):
+    row = {**JUDGED, "prompt": prompt}
+    assert read_preferences([{**row, name: " The tap drips.\n"}]) == read_preferences([row])
 
 
 LOST = "which would be lost; expected 'role' and 'content'. Write it into the content as text, or leave the record out."
