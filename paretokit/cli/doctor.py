@@ -100,19 +100,23 @@ def run(options: argparse.Namespace) -> None:
             table.add_row("ok" if fine else "missing", name, Text(found))
         shared.output().print(table)
         if policy is not None:
-            told = Table("what", "found", box=None, title=f"The policy {options.policy}")
-            told.title_justify = "left"
-            for name, found in policy_rows(policy):
-                told.add_row(name, Text(found))
-            shared.output().print("", told)
+            _tell(f"The policy {options.policy}", policy_rows(policy))
         if planned is not None:
-            told = Table("what", "found", box=None, title=f"Training {options.policy} on {options.preferences}")
-            told.title_justify = "left"
-            for name, found in rows(planned):
-                told.add_row(name, Text(found))
-            shared.output().print("", told)
+            _tell(f"Training {options.policy} on {options.preferences}", rows(planned))
     if broken := [name for name, _, fine in findings if not fine]:
         raise ParetokitError(f"{', '.join(broken)}: not usable, see above. Install paretokit again from its wheel.")
+
+
+def _tell(title: str, found: list[tuple[str, str]]) -> None:
+    """Print findings by name under a title."""
+    from rich.table import Table
+    from rich.text import Text
+
+    told = Table("what", "found", box=None, title=title)
+    told.title_justify = "left"
+    for name, finding in found:
+        told.add_row(name, Text(finding))
+    shared.output().print("", told)
 
 
 def outlook(options: argparse.Namespace) -> Outlook:
